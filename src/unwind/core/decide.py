@@ -1,0 +1,558 @@
+"""All transitions of a saga. `decide(saga, state, input, moment)` gives the events; the state after them says what to send.
+
+The rules of the machine:
+
+ 1. Steps are started one after another; a step's command is frozen in the event that starts it.
+ 2. `ok` and `refused` count whatever the attempt, also in a backoff and when blocked. `failed` counts only for the attempt
+    in progress. Every other input (late, duplicate, foreign, forged) is a legal no-op; an ended saga emits nothing.
+ 3. A refusal turns the saga round at once. A failure never does by itself: it is retried by the step's policy, and when the
+    attempts are used up the step is *unknown*, and that turns the saga round.
+ 4. Undone is every started step that is not definitely refused (done, unknown, outstanding, in a backoff), in exact reverse
+    order of start, one after the other, each awaited.
+ 5. An undo never gives up. After its attempts, or when it is refused, the saga is *blocked*: visible, not ended, tried again
+    at the policy's cap without an event per try. It holds back the undos before it.
+ 6. From the pivot's start there is no cancel and no deadline. The pivot is retried until it answers: a refusal turns the saga
+    round. After the pivot there is only forward: whatever a step answers but yes blocks the saga until it says yes.
+ 7. A guard says proceed, skip or fail; fail turns the saga round.
+ 8. Paused is a flag: replies are recorded, nothing new begins. Resuming restarts the clock of what is outstanding.
+ 9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
+10. An undo of an action waits until the action has ended or its lease has.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, assert_never
+
+import msgspec
+from msgspec import Raw, Struct
+
+from unwind.core.messages import (
+    ActionTakenOver,
+    Attempt,
+    Cancel,
+    Cause,
+    CommandCall,
+    CompensationStarted,
+    Direction,
+    DomainRecorded,
+    Event,
+    Input,
+    Moment,
+    Pause,
+    Record,
+    Reply,
+    Resume,
+    SagaBlocked,
+    SagaCompensated,
+    SagaCompleted,
+    SagaPaused,
+    SagaResumed,
+    SagaStarted,
+    Start,
+    StepDone,
+    StepFailed,
+    StepRefused,
+    StepRetried,
+    StepSettled,
+    StepSkipped,
+    StepStarted,
+    StepUnknown,
+    Tick,
+    UndoDone,
+    UndoFailed,
+    UndoRetried,
+    UndoStarted,
+    effect_id,
+)
+from unwind.core.saga import Command, Fail, Kind, Outcome, Saga, StepPlan
+from unwind.core.state import State, StepRun, deadline_holds, evolve, lease_end
+
+T = TypeVar("T")
+Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
+
+NULL = Raw(b"null")
+_encode = msgspec.json.encode
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """What one input does: the events, the domain events that go with them, and the state after both."""
+
+    state: State
+    events: tuple[Event, ...] = ()
+    records: tuple[Record, ...] = ()
+    verdict: Verdict = "accepted"
+    """For whoever asked: whether the input counted, and if not, why."""
+    reason: str = ""
+
+
+class AuthorError(Exception):
+    """One of the author's pure functions raised, or gave something that is not what it promises."""
+
+
+def decide(saga: Saga[Any], state: State, message: Input, moment: Moment) -> Decision:
+    """Apply one input. Total: never raises for any state and input; time and jitter come in with `moment`."""
+    draft = _Draft(saga, state, moment)
+    match message:
+        case Reply():
+            _reply(draft, message)
+        case Start():
+            return _start(draft, message)
+        case Tick():
+            _tick(draft, message)
+        case Cancel():
+            return _cancel(draft, message)
+        case Resume():
+            return _resume(draft, message)
+        case Pause():
+            return _pause(draft, message)
+        case _:
+            assert_never(message)
+    return draft.decision("accepted" if draft.events else "ignored")
+
+
+class _Draft:
+    """A decision being made: the state so far and the events that led to it. Lives no longer than one call of `decide`."""
+
+    __slots__ = ("at", "events", "moment", "records", "saga", "state")
+
+    def __init__(self, saga: Saga[Any], state: State, moment: Moment) -> None:
+        self.saga = saga
+        self.state = state
+        self.moment = moment
+        self.at = moment.at
+        self.events: list[Event] = []
+        self.records: list[Record] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.state = evolve(self.state, event)
+
+    def record(self, records: "tuple[Record, ...] | list[Record]") -> None:
+        counts: dict[str, int] = {}
+        for record in records:
+            counts[record.stream] = counts.get(record.stream, 0) + 1
+        for stream, count in counts.items():
+            self.emit(DomainRecorded(self.at, stream, count))
+        self.records.extend(records)
+
+    def decision(self, verdict: Verdict = "accepted") -> Decision:
+        return Decision(self.state, tuple(self.events), tuple(self.records), verdict)
+
+    def plan(self, step: str) -> StepPlan:
+        return self.saga.by_name[step]
+
+    def context(self) -> Any:
+        return self.saga.decode_context(self.state.context)
+
+    def attempt(self, plan: StepPlan, direction: Direction, number: int) -> Attempt:
+        """A new attempt, its timings frozen. Re-sends are spread by jitter so that a batch's sagas do not wake as one."""
+        if plan.shape == "action":
+            return Attempt(self.at, number, lease=plan.lease, runner=self.moment.worker)
+        if plan.shape == "record":
+            return Attempt(self.at, number)
+        timeout = plan.timeout if direction == "do" else plan.undo_timeout
+        resend = min(plan.resend, timeout // 2)
+        return Attempt(self.at, number, self.at + timeout, resend - int(resend * 0.2 * self.moment.jitter))
+
+
+# ------------------------------------------------------------------------------------------------------- author's code
+
+
+def _ask(question: str, function: Callable[..., T], *args: Any) -> T:
+    """Call one of the author's pure functions; whatever it raises is about this saga only (rule 9)."""
+    try:
+        return function(*args)
+    except Exception as error:
+        raise AuthorError(f"{question} raised {type(error).__name__}: {error}") from error
+
+
+def _call(command: object, question: str) -> CommandCall:
+    if not isinstance(command, Command):
+        raise AuthorError(f"{question} returned {type(command).__name__}, not a Command")
+    name = str(command.__struct_config__.tag)
+    return CommandCall(name.partition(".")[0], name, Raw(_ask(question, _encode, command)))
+
+
+def _outcome(result: Any) -> Outcome[Any]:
+    return result if isinstance(result, Outcome) else Outcome(result)
+
+
+# --------------------------------------------------------------------------------------------------------------- start
+
+
+def _start(draft: _Draft, start: Start) -> Decision:
+    if draft.state.status != "new":
+        return draft.decision("exists")
+    saga = draft.saga
+    try:
+        opening = [] if saga.on_started is None else list(_ask("on_started", saga.on_started, _opened(saga, start)))
+    except AuthorError as error:
+        return Decision(draft.state, verdict="author_error", reason=str(error))
+    draft.emit(
+        SagaStarted(
+            draft.at,
+            start.saga_id,
+            saga.name,
+            saga.version,
+            saga.hash,
+            start.context,
+            None if saga.deadline is None else draft.at + saga.deadline,
+            start.request_hash,
+            start.correlation_id or start.saga_id,
+            start.traceparent,
+        )
+    )
+    draft.record(opening)
+    _advance(draft)
+    return draft.decision()
+
+
+def _opened(saga: Saga[Any], start: Start) -> Any:
+    return _ask("the context", saga.decode_context, start.context)
+
+
+# ------------------------------------------------------------------------------------------------------------- advance
+
+
+def _advance(draft: _Draft, leases: Mapping[str, int] | None = None) -> None:
+    """Start whatever the state allows next. Forward and backward movement share this one road."""
+    if draft.state.paused:
+        return
+    if draft.state.status == "running":
+        _advance_forward(draft)
+    if draft.state.status == "compensating":
+        _advance_backward(draft, leases)
+
+
+def _advance_forward(draft: _Draft) -> None:
+    plans = draft.saga.plans
+    while draft.state.status == "running":
+        runs = draft.state.runs
+        if runs and runs[-1].status in {"outstanding", "backoff"}:
+            return
+        if len(runs) == len(plans):
+            draft.emit(SagaCompleted(draft.at))
+            return
+        plan = plans[len(runs)]
+        try:
+            _begin(draft, plan)
+        except AuthorError as error:
+            _block(draft, plan, "do", str(error))
+            return
+
+
+def _begin(draft: _Draft, plan: StepPlan) -> None:
+    context = draft.context() if plan.guarded or plan.shape != "action" else None
+    if plan.guarded:
+        verdict = _ask(f"{plan.name}.guard", plan.step.guard, context)
+        if verdict == "skip":
+            draft.emit(StepSkipped(draft.at, plan.name))
+            return
+        if isinstance(verdict, Fail):
+            if draft.state.pivoted:
+                raise AuthorError(f"{plan.name}.guard said fail after the pivot: {verdict.reason}")
+            _turn_round(draft, "guard", plan.name, verdict.reason)
+            return
+        if verdict != "proceed":
+            raise AuthorError(f"{plan.name}.guard returned {verdict!r}; give PROCEED, SKIP or Fail(reason)")
+    attempt = draft.attempt(plan, "do", 1)
+    pivot = plan.kind is Kind.PIVOT
+    if plan.shape == "record":
+        outcome = _ask(f"{plan.name}.record", plan.step.record, context)
+        changed = _encoded_context(draft, plan, outcome)
+        draft.emit(StepStarted(draft.at, plan.name, attempt, None, pivot))
+        draft.emit(StepDone(draft.at, plan.name, 1, NULL, changed))
+        draft.record(list(outcome.records))
+        return
+    command = None
+    if plan.shape == "command":
+        question = f"{plan.name}.execute"
+        command = _call(_ask(question, plan.step.execute, context), question)
+    draft.emit(StepStarted(draft.at, plan.name, attempt, command, pivot))
+
+
+def _encoded_context(draft: _Draft, plan: StepPlan, outcome: Outcome[Any]) -> Raw | None:
+    """The new context as stored, or None when it is the old one."""
+    if not isinstance(outcome, Outcome):
+        raise AuthorError(f"{plan.name} returned {type(outcome).__name__}, not an Outcome")
+    encoded = Raw(_ask(f"{plan.name}: encoding the context", _encode, outcome.context))
+    if encoded == draft.state.context:
+        return None
+    _ask(f"{plan.name}: the context it returned", draft.saga.decode_context, encoded)
+    return encoded
+
+
+# ------------------------------------------------------------------------------------------------------- turning round
+
+
+def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[str, ...]:
+    """Every started step that is not definitely refused, last first (rule 4)."""
+    return tuple(run.step for run in reversed(runs) if must_undo(run) and saga.by_name[run.step].undoable)
+
+
+def must_undo(run: StepRun) -> bool:
+    """Done, unknown, outstanding, or waiting in a backoff: its effect happened or may have."""
+    return run.status in {"done", "unknown", "outstanding", "backoff"}
+
+
+def _turn_round(draft: _Draft, cause: Cause, step: str, reason: str, actor: str = "") -> None:
+    targets = compensation_targets(draft.saga, draft.state.runs)
+    draft.emit(CompensationStarted(draft.at, cause, targets, step, reason, actor))
+    _advance(draft)
+
+
+def _advance_backward(draft: _Draft, leases: Mapping[str, int] | None) -> None:
+    while draft.state.undo is None:
+        state = draft.state
+        if not state.targets:
+            _end_compensated(draft)
+            return
+        plan = draft.plan(state.targets[0])
+        if _still_running(state, plan, draft.at, leases):
+            return
+        try:
+            _begin_undo(draft, plan)
+        except AuthorError as error:
+            _block(draft, plan, "undo", str(error))
+            return
+
+
+def _still_running(state: State, plan: StepPlan, at: int, leases: Mapping[str, int] | None) -> bool:
+    """Whether an action that is to be undone may still be at work (rule 10). Only a tick knows the leases (else None)."""
+    if plan.shape != "action":
+        return False
+    run = state.run(plan.name)
+    if run is None or run.status != "outstanding":
+        return False
+    return leases is None or at < lease_end(run, leases.get(effect_id(state.saga_id, plan.name, "do"), 0))
+
+
+def _begin_undo(draft: _Draft, plan: StepPlan) -> None:
+    attempt = draft.attempt(plan, "undo", 1)
+    question = f"{plan.name}.compensate"
+    if plan.shape == "record":
+        outcome = _ask(question, plan.step.compensate, draft.context())
+        draft.emit(UndoStarted(draft.at, plan.name, attempt))
+        draft.emit(UndoDone(draft.at, plan.name, 1))
+        draft.record(list(outcome.records))
+        return
+    command = None
+    if plan.shape == "command":
+        command = _call(_ask(question, plan.step.compensate, draft.context()), question)
+    draft.emit(UndoStarted(draft.at, plan.name, attempt, command))
+
+
+def _end_compensated(draft: _Draft) -> None:
+    if draft.saga.on_compensated is not None:
+        try:
+            records = list(_ask("on_compensated", draft.saga.on_compensated, draft.context()))
+        except AuthorError as error:
+            _block(draft, draft.saga.plans[0], "undo", str(error))
+            return
+        draft.record(records)
+    draft.emit(SagaCompensated(draft.at))
+
+
+def _block(draft: _Draft, plan: StepPlan, direction: Direction, reason: str, *, refused: bool = False) -> None:
+    """Ask for a person, once; what is outstanding goes on being tried at the cap (rule 5)."""
+    if draft.state.blocked is None:
+        every = (plan.retry if direction == "do" else plan.undo_retry).cap
+        draft.emit(SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
+
+
+# -------------------------------------------------------------------------------------------------------------- reply
+
+
+def _reply(draft: _Draft, reply: Reply) -> None:
+    state = draft.state
+    if reply.step not in draft.saga.by_name:
+        return
+    plan = draft.plan(reply.step)
+    if reply.direction == "undo":
+        if state.status == "compensating" and state.undo is not None and state.undo.step == reply.step:
+            _undo_reply(draft, plan, state.undo, reply)
+        return
+    run = state.run(reply.step)
+    if run is None:
+        return
+    if state.status == "running" and run.status in {"outstanding", "backoff"}:
+        _do_reply(draft, plan, run, reply)
+    elif state.status == "compensating" and plan.shape == "action" and run.status == "outstanding":
+        if run.step in state.targets and state.undo is None:
+            draft.emit(StepSettled(draft.at, run.step, reply.outcome, reply.reason))
+            _advance(draft)
+
+
+def _do_reply(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
+    match reply.outcome:
+        case "ok":
+            _succeed(draft, plan, run, reply)
+        case "refused":
+            if forward_only(draft.state, run):
+                _block(draft, plan, "do", reply.reason, refused=True)
+                return
+            draft.emit(StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
+            _turn_round(draft, "refused", run.step, reply.reason)
+        case "failed":
+            if run.status == "outstanding" and current(run, reply):
+                _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
+
+
+def current(run: StepRun, reply: Reply) -> bool:
+    """Whether a failure belongs to the attempt in progress (rule 2)."""
+    return reply.attempt == run.attempt.number
+
+
+def forward_only(state: State, run: StepRun) -> bool:
+    """Past the pivot: not even a refusal turns the saga round (rule 6)."""
+    return state.pivoted and not run.pivot
+
+
+def _succeed(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
+    changed: Raw | None = None
+    records: list[Record] = []
+    if plan.maps_reply:
+        question = f"{plan.name}.succeeded"
+        try:
+            value = _ask(f"{plan.name}: its reply", _decode_reply, plan, reply.payload)
+            outcome = _outcome(_ask(question, plan.step.succeeded, draft.context(), value))
+            changed = _encoded_context(draft, plan, outcome)
+            records = list(outcome.records)
+        except AuthorError as error:
+            _block(draft, plan, "do", str(error))
+            return
+    draft.emit(StepDone(draft.at, run.step, run.attempt.number, reply.payload, changed))
+    if records:
+        draft.record(records)
+    _advance(draft)
+
+
+def _decode_reply(plan: StepPlan, payload: Raw) -> Any:
+    return msgspec.json.decode(payload, type=plan.reply_type)
+
+
+def _attempt_over(draft: _Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:
+    number = run.attempt.number
+    if draft.state.blocked is not None:
+        return
+    if number < plan.retry.attempts:
+        retry_at = draft.at + plan.retry.delay(number, draft.moment.jitter)
+        draft.emit(StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
+    elif held(draft.state):
+        _block(draft, plan, "do", f"attempt {number} failed: {reason}")
+    else:
+        draft.emit(StepUnknown(draft.at, run.step, number, reason, timed_out))
+        _turn_round(draft, "unknown", run.step, reason)
+
+
+def held(state: State) -> bool:
+    """The pivot has been started: nothing outstanding is ever given up (rule 6)."""
+    return state.pivoted
+
+
+def _undo_reply(draft: _Draft, plan: StepPlan, undo: StepRun, reply: Reply) -> None:
+    match reply.outcome:
+        case "ok":
+            draft.emit(UndoDone(draft.at, undo.step, undo.attempt.number, reply.payload))
+            _advance(draft)
+        case "refused":
+            _block(draft, plan, "undo", reply.reason, refused=True)
+        case "failed":
+            if undo.status == "outstanding" and current(undo, reply):
+                _undo_attempt_over(draft, plan, undo, reply.reason, timed_out=reply.timed_out)
+
+
+def _undo_attempt_over(draft: _Draft, plan: StepPlan, undo: StepRun, reason: str, *, timed_out: bool) -> None:
+    number = undo.attempt.number
+    if draft.state.blocked is not None:
+        return
+    if number < plan.undo_retry.attempts:
+        retry_at = draft.at + plan.undo_retry.delay(number, draft.moment.jitter)
+        draft.emit(UndoFailed(draft.at, undo.step, number, retry_at, reason, timed_out))
+    else:
+        _block(draft, plan, "undo", f"attempt {number} failed: {reason}")
+
+
+# --------------------------------------------------------------------------------------------------------------- tick
+
+
+def _tick(draft: _Draft, tick: Tick) -> None:
+    state, at = draft.state, draft.at
+    if not state.live or state.paused:
+        return
+    if deadline_holds(state) and state.deadline is not None and at >= state.deadline:
+        _turn_round(draft, "deadline", state.current_step() or "", "the saga's deadline passed")
+    elif state.status == "running":
+        for run in state.runs:
+            if draft.state.status == "running":
+                _tick_run(draft, run, "do", tick)
+        _advance(draft)
+    elif state.undo is not None:
+        _tick_run(draft, state.undo, "undo", tick)
+    else:
+        _advance(draft, tick.leases)
+
+
+def _tick_run(draft: _Draft, run: StepRun, direction: Direction, tick: Tick) -> None:
+    """What time alone does to a step or undo: a backoff ends, an attempt expires, a silent runner is replaced."""
+    at, plan, attempt = draft.at, draft.plan(run.step), run.attempt
+    if run.status == "backoff" and at >= run.retry_at:
+        _retry(draft, plan, run, direction)
+    elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
+        reason = "no answer in time"
+        if direction == "do":
+            _attempt_over(draft, plan, run, reason, timed_out=True)
+        else:
+            _undo_attempt_over(draft, plan, run, reason, timed_out=True)
+    elif run.status == "outstanding" and plan.shape == "action":
+        held_until = tick.leases.get(effect_id(draft.state.saga_id, run.step, direction), 0)
+        if at >= lease_end(run, held_until) and attempt.runner != draft.moment.worker:
+            draft.emit(ActionTakenOver(at, run.step, direction, draft.moment.worker))
+
+
+def _retry(draft: _Draft, plan: StepPlan, run: StepRun, direction: Direction) -> None:
+    attempt = draft.attempt(plan, direction, run.attempt.number + 1)
+    if direction == "do":
+        draft.emit(StepRetried(draft.at, run.step, attempt))
+    else:
+        draft.emit(UndoRetried(draft.at, run.step, attempt))
+
+
+# ------------------------------------------------------------------------------------------------------ operators' acts
+
+
+def _cancel(draft: _Draft, cancel: Cancel) -> Decision:
+    state = draft.state
+    if not state.live:
+        return draft.decision("ended" if state.status != "new" else "ignored")
+    if state.status == "compensating":
+        if state.paused:
+            draft.emit(SagaResumed(draft.at, cancel.actor, cancel.reason))
+            _advance(draft)
+        return draft.decision()
+    if state.pivoted:
+        return draft.decision("past_pivot")
+    _turn_round(draft, "cancelled", state.current_step() or "", cancel.reason, cancel.actor)
+    return draft.decision()
+
+
+def _pause(draft: _Draft, pause: Pause) -> Decision:
+    state = draft.state
+    if not state.live:
+        return draft.decision("ended" if state.status != "new" else "ignored")
+    if not state.paused:
+        draft.emit(SagaPaused(draft.at, pause.actor, pause.reason))
+    return draft.decision()
+
+
+def _resume(draft: _Draft, resume: Resume) -> Decision:
+    state = draft.state
+    if not state.live:
+        return draft.decision("ended" if state.status != "new" else "ignored")
+    draft.emit(SagaResumed(draft.at, resume.actor, resume.reason))
+    for run in draft.state.runs if state.status == "running" else ():
+        if run.status == "backoff":
+            _retry(draft, draft.plan(run.step), run, "do")
+    if draft.state.undo is not None and draft.state.undo.status == "backoff":
+        _retry(draft, draft.plan(draft.state.undo.step), draft.state.undo, "undo")
+    _advance(draft)
+    return draft.decision()

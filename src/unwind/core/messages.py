@@ -1,0 +1,330 @@
+"""Everything that goes into the machine and comes out of it: inputs, events, effects. Closed unions of frozen values.
+
+Instants are integers, microseconds since the Unix epoch (UTC); durations are integers in microseconds. Payloads are JSON
+bytes (`msgspec.Raw`), opaque to the machine.
+
+The tags are the names under which events are stored, `name/version`: a stored name never changes its meaning. A new shape
+gets a new version, and an upcaster in `codec.py` from the old one.
+"""
+
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+Direction = Literal["do", "undo"]
+Cause = Literal["refused", "unknown", "guard", "cancelled", "deadline"]
+"""Why a saga turned round."""
+
+
+def effect_id(saga_id: str, step: str, direction: Direction) -> str:
+    """The name of a business effect, stable over retries: it is the idempotency key, the attempt is only a header."""
+    return f"{saga_id}/{step}/{direction}"
+
+
+class Moment(Struct, frozen=True, gc=False):
+    """What the outside contributes to a decision besides its input."""
+
+    at: int
+    """The store's time."""
+    jitter: float
+    """Drawn uniformly from [0, 1)."""
+    worker: str
+    """Who runs the actions that this decision starts."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- inputs
+
+
+class Start(Struct, frozen=True, gc=False):
+    """Begin a saga. The saga's id is the idempotency key; `request_hash` tells a repeated request from a different one."""
+
+    saga_id: str
+    context: Raw
+    request_hash: str = ""
+    correlation_id: str = ""
+    traceparent: str = ""
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """What came back for a command or an action."""
+
+    step: str
+    direction: Direction
+    outcome: Literal["ok", "refused", "failed"]
+    attempt: int
+    payload: Raw = Raw(b"null")
+    reason: str = ""
+    timed_out: bool = False
+
+
+class Tick(Struct, frozen=True, gc=False):
+    """The saga's wake-up was claimed."""
+
+    token: int
+    """The `wake_at` that the claim wrote; a move without an event applies only while it still stands."""
+    leases: dict[str, int] = {}
+    """Effect id → until when its runner holds it."""
+
+
+class Cancel(Struct, frozen=True, gc=False):
+    """An operator or client wants everything undone."""
+
+    actor: str
+    reason: str = ""
+
+
+class Pause(Struct, frozen=True, gc=False):
+    """An operator wants no new work begun. Replies are still recorded."""
+
+    actor: str
+    reason: str = ""
+
+
+class Resume(Struct, frozen=True, gc=False):
+    """An operator wants what is outstanding driven now: un-pauses, ends a backoff, retries what is blocked."""
+
+    actor: str
+    reason: str = ""
+
+
+Input = Reply | Start | Tick | Cancel | Pause | Resume
+
+# ---------------------------------------------------------------------------------------------------------------- events
+
+
+class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
+    """When one attempt began and what its clock says. `expires` None: no timeout that the log enforces (an action's
+    runner enforces its own)."""
+
+    at: int
+    number: int = 1
+    expires: int | None = None
+    resend: int = 0
+    """Interval of re-sending the command while unanswered; 0 for actions."""
+    lease: int = 0
+    """How long the runner of an action holds it unquestioned; 0 for commands."""
+    runner: str = ""
+    """The worker that runs the action; empty for commands."""
+
+
+class CommandCall(Struct, frozen=True, gc=False):
+    """A command, frozen: re-sends and retries carry the same payload under the same id."""
+
+    service: str
+    name: str
+    payload: Raw
+
+
+class SagaEvent(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type"):
+    """A fact about a saga."""
+
+    at: int
+
+
+class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_started/1"):
+    saga_id: str
+    definition: str
+    definition_version: int
+    definition_hash: str
+    context: Raw
+    deadline: int | None = None
+    request_hash: str = ""
+    correlation_id: str = ""
+    traceparent: str = ""
+
+
+class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):
+    step: str
+    attempt: Attempt
+    command: CommandCall | None = None
+    """None: an action, or a step that only records."""
+    pivot: bool = False
+
+
+class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
+    step: str
+    reason: str = ""
+
+
+class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_done/1"):
+    step: str
+    attempt: int
+    reply: Raw = Raw(b"null")
+    context: Raw | None = None
+    """The context after the step; None where the step did not change it."""
+
+
+class StepRefused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_refused/1"):
+    step: str
+    attempt: int
+    reason: str = ""
+    reply: Raw = Raw(b"null")
+
+
+class StepFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_failed/1"):
+    """An attempt is over without an answer that counts; another one follows at `retry_at`."""
+
+    step: str
+    attempt: int
+    retry_at: int
+    reason: str = ""
+    timed_out: bool = False
+
+
+class StepRetried(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_retried/1"):
+    step: str
+    attempt: Attempt
+
+
+class StepUnknown(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_unknown/1"):
+    """The attempts are used up and nobody can say whether the effect happened: it is undone like a done one."""
+
+    step: str
+    attempt: int
+    reason: str = ""
+    timed_out: bool = False
+
+
+class StepSettled(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_settled/1"):
+    """An action that was still running when the saga turned round has ended; its undo may go."""
+
+    step: str
+    outcome: Literal["ok", "refused", "failed"]
+    reason: str = ""
+
+
+class CompensationStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="compensation_started/1"):
+    cause: Cause
+    targets: tuple[str, ...] = ()
+    """The steps to undo, first to last."""
+    step: str = ""
+    reason: str = ""
+    actor: str = ""
+
+
+class UndoStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_started/1"):
+    step: str
+    attempt: Attempt
+    command: CommandCall | None = None
+
+
+class UndoFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_failed/1"):
+    step: str
+    attempt: int
+    retry_at: int
+    reason: str = ""
+    timed_out: bool = False
+
+
+class UndoRetried(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_retried/1"):
+    step: str
+    attempt: Attempt
+
+
+class UndoDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_done/1"):
+    step: str
+    attempt: int
+    reply: Raw = Raw(b"null")
+
+
+class ActionTakenOver(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="action_taken_over/1"):
+    """The runner of an action fell silent for longer than its lease; another worker runs it."""
+
+    step: str
+    direction: Direction
+    runner: str
+
+
+class SagaBlocked(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_blocked/1"):
+    """The saga needs a person. It is not over: what is outstanding is tried again every `retry_every`, without an event."""
+
+    step: str
+    direction: Direction
+    reason: str
+    retry_every: int
+    refused: bool = False
+
+
+class SagaPaused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_paused/1"):
+    actor: str
+    reason: str = ""
+
+
+class SagaResumed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_resumed/1"):
+    actor: str
+    reason: str = ""
+
+
+class DomainRecorded(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="domain_recorded/1"):
+    """Domain events went to another stream in the same transaction."""
+
+    stream: str
+    count: int
+
+
+class SagaCompleted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_completed/1"):
+    pass
+
+
+class SagaCompensated(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_compensated/1"):
+    pass
+
+
+Event = (
+    StepDone
+    | StepStarted
+    | SagaStarted
+    | SagaCompleted
+    | DomainRecorded
+    | StepRefused
+    | StepFailed
+    | StepRetried
+    | StepUnknown
+    | StepSkipped
+    | StepSettled
+    | CompensationStarted
+    | UndoDone
+    | UndoStarted
+    | UndoFailed
+    | UndoRetried
+    | SagaCompensated
+    | ActionTakenOver
+    | SagaBlocked
+    | SagaPaused
+    | SagaResumed
+)
+
+# --------------------------------------------------------------------------------------------------------------- effects
+
+
+class SendCommand(Struct, frozen=True, gc=False):
+    """A command to send, again and again until it is answered."""
+
+    saga_id: str
+    step: str
+    direction: Direction
+    attempt: int
+    command: CommandCall
+
+
+class RunAction(Struct, frozen=True, gc=False):
+    """A local action that `runner`, and nobody else, runs."""
+
+    saga_id: str
+    step: str
+    direction: Direction
+    attempt: int
+    runner: str
+    context: Raw
+
+
+Effect = SendCommand | RunAction
+
+
+class Record(Struct, frozen=True, gc=False):
+    """A domain event for another stream, committed together with the step that caused it."""
+
+    stream: str
+    category: str
+    event: Struct
+    """A tagged struct; the tag is its stored name."""

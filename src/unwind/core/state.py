@@ -1,0 +1,359 @@
+"""What a saga is after its events: `State`, `evolve`, and the questions that are functions of state alone.
+
+Nothing here needs the definition: every timing and every command is frozen in the event that started it, so a log can be
+folded, audited and driven on by code that does not know the author's classes.
+"""
+
+from typing import Literal, assert_never
+
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from unwind.core.messages import (
+    ActionTakenOver,
+    Attempt,
+    CommandCall,
+    CompensationStarted,
+    DomainRecorded,
+    Effect,
+    Event,
+    RunAction,
+    SagaBlocked,
+    SagaCompensated,
+    SagaCompleted,
+    SagaPaused,
+    SagaResumed,
+    SagaStarted,
+    SendCommand,
+    StepDone,
+    StepFailed,
+    StepRefused,
+    StepRetried,
+    StepSettled,
+    StepSkipped,
+    StepStarted,
+    StepUnknown,
+    UndoDone,
+    UndoFailed,
+    UndoRetried,
+    UndoStarted,
+)
+
+Status = Literal["new", "running", "compensating", "completed", "compensated"]
+ShownStatus = Literal["pending", "running", "completed", "compensating", "compensated", "blocked", "paused"]
+StepStatus = Literal["outstanding", "backoff", "done", "refused", "unknown", "skipped"]
+
+
+class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One step that was started (or its undo): how far it is and what it last sent."""
+
+    step: str
+    status: StepStatus
+    attempt: Attempt
+    command: CommandCall | None = None
+    retry_at: int = 0
+    """When the next attempt begins; meaningful in `backoff` only."""
+    pivot: bool = False
+
+
+class Blocked(Struct, frozen=True, gc=False):
+    """Why a person is needed, and how often the engine goes on trying by itself."""
+
+    step: str
+    direction: Literal["do", "undo"]
+    reason: str
+    since: int
+    retry_every: int
+
+
+class State(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A saga folded from its events. `version` counts them."""
+
+    saga_id: str = ""
+    version: int = 0
+    status: Status = "new"
+    context: Raw = Raw(b"null")
+    runs: tuple[StepRun, ...] = ()
+    """Steps in the order in which they were started."""
+    targets: tuple[str, ...] = ()
+    """Steps still to undo, next first."""
+    undo: StepRun | None = None
+    paused: bool = False
+    blocked: Blocked | None = None
+    pivoted: bool = False
+    """The pivot has been started: only forward from here, unless the pivot itself is refused."""
+    deadline: int | None = None
+    outcomes: int = 0
+    """How many steps and undos have ended, for snapshots."""
+    streams: tuple[tuple[str, int], ...] = ()
+    """Number of domain events this saga has written to each stream."""
+    definition: str = ""
+    definition_version: int = 0
+    definition_hash: str = ""
+    started_at: int = 0
+    ended_at: int | None = None
+    request_hash: str = ""
+    correlation_id: str = ""
+    traceparent: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Neither completed nor compensated."""
+        return self.status in {"running", "compensating"}
+
+    @property
+    def shown_status(self) -> ShownStatus:
+        """The status as the API names it: paused and blocked are flags inside, statuses outside."""
+        if self.status == "new":
+            return "pending"
+        if self.live and self.paused:
+            return "paused"
+        if self.live and self.blocked is not None:
+            return "blocked"
+        return self.status
+
+    def run(self, step: str) -> StepRun | None:
+        """The run of a step, or None while it was not started."""
+        for run in reversed(self.runs):
+            if run.step == step:
+                return run
+        return None
+
+    def current_step(self) -> str | None:
+        """The step that is being done or undone; None when nothing is."""
+        if self.undo is not None:
+            return self.undo.step
+        if self.status == "compensating":
+            return self.targets[0] if self.targets else None
+        if self.status == "running" and self.runs:
+            return self.runs[-1].step
+        return None
+
+
+NEW = State()
+
+
+def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
+    runs = state.runs
+    last = len(runs) - 1
+    if last >= 0 and runs[last].step == step:
+        return (*runs[:last], replace(runs[last], **changes))
+    return tuple(replace(run, **changes) if run.step == step else run for run in runs)
+
+
+def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
+    have = dict(streams)
+    have[stream] = have.get(stream, 0) + count
+    return tuple(have.items())
+
+
+def _restarted(run: StepRun, at: int) -> StepRun:
+    """The same attempt with its clock started anew."""
+    attempt = run.attempt
+    if run.status != "outstanding":
+        return run
+    expires = None if attempt.expires is None else at + attempt.expires - attempt.at
+    return replace(run, attempt=replace(attempt, at=at, expires=expires))
+
+
+def evolve(state: State, event: Event) -> State:  # one match: all that an event can mean stands together
+    """The state after one more event. Total over events in the order in which `decide` emits them."""
+    version = state.version + 1
+    match event:
+        case StepDone():
+            return replace(
+                state,
+                version=version,
+                runs=_replace_run(state, event.step, status="done"),
+                context=state.context if event.context is None else event.context,
+                blocked=None,
+                outcomes=state.outcomes + 1,
+            )
+        case StepStarted():
+            run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot)
+            return replace(
+                state,
+                version=version,
+                runs=(*state.runs, run),
+                pivoted=state.pivoted or event.pivot,
+                blocked=None,
+            )
+        case SagaStarted():
+            return State(
+                saga_id=event.saga_id,
+                version=version,
+                status="running",
+                context=event.context,
+                deadline=event.deadline,
+                definition=event.definition,
+                definition_version=event.definition_version,
+                definition_hash=event.definition_hash,
+                started_at=event.at,
+                request_hash=event.request_hash,
+                correlation_id=event.correlation_id,
+                traceparent=event.traceparent,
+            )
+        case SagaCompleted():
+            return replace(state, version=version, status="completed", ended_at=event.at, blocked=None)
+        case DomainRecorded():
+            return replace(state, version=version, streams=_counted(state.streams, event.stream, event.count))
+        case StepRefused():
+            runs = _replace_run(state, event.step, status="refused")
+            return replace(state, version=version, runs=runs, blocked=None, outcomes=state.outcomes + 1)
+        case StepFailed():
+            runs = _replace_run(state, event.step, status="backoff", retry_at=event.retry_at)
+            return replace(state, version=version, runs=runs)
+        case StepRetried():
+            runs = _replace_run(state, event.step, status="outstanding", attempt=event.attempt)
+            return replace(state, version=version, runs=runs)
+        case StepUnknown():
+            runs = _replace_run(state, event.step, status="unknown")
+            return replace(state, version=version, runs=runs, outcomes=state.outcomes + 1)
+        case StepSkipped():
+            run = StepRun(event.step, "skipped", Attempt(event.at))
+            return replace(
+                state, version=version, runs=(*state.runs, run), blocked=None, outcomes=state.outcomes + 1
+            )
+        case CompensationStarted():
+            return replace(
+                state, version=version, status="compensating", targets=event.targets, paused=False, blocked=None
+            )
+        case UndoDone():
+            targets = tuple(name for name in state.targets if name != event.step)
+            return replace(
+                state, version=version, undo=None, targets=targets, blocked=None, outcomes=state.outcomes + 1
+            )
+        case UndoStarted():
+            undo = StepRun(event.step, "outstanding", event.attempt, event.command)
+            return replace(state, version=version, undo=undo, blocked=None)
+        case SagaCompensated():
+            return replace(state, version=version, status="compensated", ended_at=event.at, blocked=None)
+        case _:
+            return _evolve_rare(state, event, version)
+
+
+def _evolve_rare(
+    state: State,
+    event: UndoFailed | UndoRetried | StepSettled | ActionTakenOver | SagaBlocked | SagaPaused | SagaResumed,
+    version: int,
+) -> State:
+    undo = state.undo
+    match event:
+        case UndoFailed():
+            failed = None if undo is None else replace(undo, status="backoff", retry_at=event.retry_at)
+            return replace(state, version=version, undo=failed)
+        case UndoRetried():
+            retried = None if undo is None else replace(undo, status="outstanding", attempt=event.attempt)
+            return replace(state, version=version, undo=retried)
+        case StepSettled():
+            status: StepStatus = {"ok": "done", "refused": "refused", "failed": "unknown"}[event.outcome]  # type: ignore[assignment]
+            targets = state.targets
+            if status == "refused":
+                targets = tuple(name for name in targets if name != event.step)
+            return replace(
+                state, version=version, runs=_replace_run(state, event.step, status=status), targets=targets
+            )
+        case ActionTakenOver():
+            if event.direction == "undo":
+                held = None if undo is None else _taken(undo, event)
+                return replace(state, version=version, undo=held)
+            runs = tuple(_taken(run, event) if run.step == event.step else run for run in state.runs)
+            return replace(state, version=version, runs=runs)
+        case SagaBlocked():
+            blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
+            return replace(state, version=version, blocked=blocked)
+        case SagaPaused():
+            return replace(state, version=version, paused=True)
+        case SagaResumed():
+            runs = tuple(_restarted(run, event.at) for run in state.runs)
+            undo = None if undo is None else _restarted(undo, event.at)
+            return replace(state, version=version, paused=False, blocked=None, runs=runs, undo=undo)
+        case _:
+            assert_never(event)
+
+
+def _taken(run: StepRun, event: ActionTakenOver) -> StepRun:
+    return replace(run, attempt=replace(run.attempt, runner=event.runner, at=event.at))
+
+
+# ------------------------------------------------------------------------------------------- questions put to a state
+
+
+def outstanding(state: State) -> list[tuple[Literal["do", "undo"], StepRun]]:
+    """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
+    if state.status == "running":
+        return [("do", run) for run in state.runs if run.status == "outstanding"]
+    if state.status == "compensating" and state.undo is not None and state.undo.status == "outstanding":
+        return [("undo", state.undo)]
+    return []
+
+
+def pending(state: State) -> tuple[Effect, ...]:
+    """The effects to have in flight. To recover anything: load the state and dispatch these again."""
+    if state.paused:
+        return ()
+    return tuple(
+        SendCommand(state.saga_id, run.step, direction, run.attempt.number, run.command)
+        if run.command is not None
+        else RunAction(state.saga_id, run.step, direction, run.attempt.number, run.attempt.runner, state.context)
+        for direction, run in outstanding(state)
+    )
+
+
+def deadline_holds(state: State) -> bool:
+    """Whether passing the deadline would turn the saga round; past the pivot it is an alarm only."""
+    return state.deadline is not None and state.status == "running" and not state.pivoted
+
+
+def _next_multiple(since: int, every: int, now: int) -> int:
+    return since + every * (max(0, now - since) // every + 1)
+
+
+def _run_due(run: StepRun, now: int) -> int | None:
+    """The nearest instant at which a step or undo wants attention by itself."""
+    attempt = run.attempt
+    if run.status == "backoff":
+        return run.retry_at
+    if run.status != "outstanding":
+        return None
+    every = attempt.lease or attempt.resend
+    nearest = _next_multiple(attempt.at, every, now) if every else None
+    if attempt.expires is not None and (nearest is None or attempt.expires < nearest):
+        return attempt.expires
+    return nearest
+
+
+def lease_end(run: StepRun, held_until: int) -> int:
+    """Until when nobody but its runner may touch an action."""
+    return max(run.attempt.at + run.attempt.lease, held_until)
+
+
+def due(state: State, now: int) -> int | None:
+    """When the saga must be woken at the latest: the value that `wake_at` may never exceed by more than one claim.
+
+    None exactly for ended and paused sagas; every other state has a finite answer, so no orphan can exist.
+    """
+    if not state.live or state.paused:
+        return None
+    candidates: list[int] = []
+    if state.blocked is not None:
+        candidates.append(_next_multiple(state.blocked.since, state.blocked.retry_every, now))
+    elif state.status == "running":
+        candidates.extend(at for run in state.runs if (at := _run_due(run, now)) is not None)
+    elif state.undo is not None:
+        at = _run_due(state.undo, now)
+        candidates.extend([] if at is None else [at])
+    elif state.targets and (waited := state.run(state.targets[0])) is not None and waited.status == "outstanding":
+        candidates.append(_next_multiple(waited.attempt.at, waited.attempt.lease, now) if waited.attempt.lease else now)
+    if deadline_holds(state) and state.deadline is not None:
+        candidates.append(state.deadline)
+    return min(candidates, default=now)
+
+
+def resend_due(state: State, now: int) -> bool:
+    """Whether a wake-up at `now` should send again what is outstanding."""
+    if state.blocked is not None:
+        return now >= state.blocked.since + state.blocked.retry_every
+    return any(
+        now >= run.attempt.at + (run.attempt.lease or run.attempt.resend) for _, run in outstanding(state)
+    )

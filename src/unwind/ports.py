@@ -1,0 +1,250 @@
+"""What the runtime needs of the outside: `Store`, `Bus`, `Clock`. All take and return batches.
+
+The store is dumb on purpose: rules live in the core, so that two databases cannot disagree about them. Every answer of the
+store carries its time, in microseconds since the epoch: that is the time by which sagas live, whatever the workers' clocks say.
+
+A store raises `UnavailableError` when it cannot answer (the outcome may be unknown) and `RejectedError` when it refuses the data.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Raw, Struct
+
+from unwind.core.codec import Snapshot
+from unwind.core.messages import Direction
+
+
+class SagaRow(Struct, frozen=True, gc=False):
+    """The read row of a saga, written in the same transaction as the events that change it."""
+
+    id: str
+    revision: str
+    """What it is bound to: `name@version#hash`."""
+    definition: str
+    status: str
+    """As shown: running, compensating, paused, blocked, completed, compensated."""
+    wake_at: int | None
+    """None exactly when the saga is ended or paused; the store refuses anything else."""
+    correlation_id: str
+    started_at: int
+    updated_at: int
+    ended_at: int | None = None
+
+
+class StreamAppend(Struct, frozen=True, gc=False):
+    """Encoded events for one stream; `version` is the number of the first of them, `count` how many they are."""
+
+    stream: str
+    category: str
+    version: int
+    count: int
+    events: bytes
+
+
+class Unit(Struct, frozen=True, gc=False):
+    """Everything one decision writes. All of it or nothing."""
+
+    head: StreamAppend
+    """The saga's own events. Its version is the compare-and-set: it collides when another writer was first."""
+    row: SagaRow | None = None
+    """Written when present; insert or update by id."""
+    others: tuple[StreamAppend, ...] = ()
+    snapshot: Snapshot | None = None
+
+
+class Committed(Struct, frozen=True, gc=False):
+    """Who won. A unit that is not among the winners met a conflict: reload and decide again."""
+
+    now: int
+    won: frozenset[str]
+    """Streams of the heads that were written."""
+
+
+class StoredStream(Struct, frozen=True, gc=False):
+    """A stream as stored: the newest snapshot (if asked for and newer than what the reader has), and the commits after it."""
+
+    snapshot: Snapshot | None
+    commits: tuple[tuple[int, bytes], ...]
+    leases: Mapping[str, int] = {}
+    """Effect id → held until, for the actions of this saga."""
+
+
+class Loaded(Struct, frozen=True, gc=False):
+    """Streams by id; a stream without any commit after the asked version is absent."""
+
+    now: int
+    streams: Mapping[str, StoredStream]
+
+
+class Claimed(Struct, frozen=True, gc=False):
+    """Due sagas. The token is the `wake_at` that the claim wrote."""
+
+    now: int
+    tokens: Mapping[str, int]
+
+
+class Move(Struct, frozen=True, gc=False):
+    """Move a wake-up without an event; applies only where `wake_at` still equals the token."""
+
+    id: str
+    token: int
+    wake_at: int
+
+
+class LogEntry(Struct, frozen=True, gc=False):
+    """One commit row as the global reader sees it, in commit order."""
+
+    position: int
+    stream: str
+    category: str
+    version: int
+    events: bytes
+    recorded_at: int
+
+
+class Tail(Struct, frozen=True, gc=False):
+    """The next entries of the log for a consumer, and the cursor to save once they are handled. No entry is ever skipped."""
+
+    entries: tuple[LogEntry, ...]
+    cursor: str
+
+
+class Query(Struct, frozen=True):
+    """Which saga rows. Conditions are joined by *and*; newest first."""
+
+    ids: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+    definition: str = ""
+    started_from: int | None = None
+    """Inclusive."""
+    started_to: int | None = None
+    """Exclusive."""
+    before: tuple[int, str] | None = None
+    """`(started_at, id)` of the last row of the page before."""
+    limit: int = 50
+
+
+class Store(Protocol):
+    """Where the truth is kept. Implementations: memory (the oracle), SQLite."""
+
+    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+        """Note `(name, version, hash)` of each definition; answer those registered before under another hash."""
+        ...
+
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
+        """Streams and what follows the given versions (0: everything)."""
+        ...
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        """Write each unit that meets no conflict, in one transaction.
+
+        Heads are distinct streams. Raises RejectedError when the data of any unit is refused (nothing is written then) and
+        UnavailableError when the outcome is unknown.
+        """
+        ...
+
+    async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
+        """Take up to `limit` sagas of these revisions whose `wake_at` has come, longest due first, and push their
+        `wake_at` to now + `push` microseconds."""
+        ...
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        """Set wake-ups where the token still stands."""
+        ...
+
+    async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
+        """Hold these actions until now + `duration` microseconds."""
+        ...
+
+    async def tail(self, consumer: str, limit: int) -> Tail:
+        """The log after the consumer's saved cursor."""
+        ...
+
+    async def advance(self, consumer: str, cursor: str) -> None:
+        """Save a cursor given by `tail`."""
+        ...
+
+    async def find(self, query: Query) -> Sequence[SagaRow]:
+        """Saga rows, newest first, at most `query.limit`."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of files and connections."""
+        ...
+
+
+class Message(Struct, frozen=True, gc=False):
+    """A command, a reply, or a domain event on the bus."""
+
+    id: str
+    """The effect id for commands and replies, `stream/number` for events: repeated deliveries share it."""
+    name: str
+    """The tag of the payload's type, e.g. `inventory.reserve`."""
+    payload: Raw
+    saga_id: str = ""
+    step: str = ""
+    direction: Direction = "do"
+    attempt: int = 1
+    outcome: str = ""
+    """Of a reply: ok, refused or failed."""
+    reason: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+class Delivery(Struct, frozen=True, gc=False):
+    """What a consumer fetches and acknowledges as a whole: the messages of one publication."""
+
+    messages: tuple[Message, ...]
+    token: object
+    """The bus's own mark."""
+
+
+class Subscription(Protocol):
+    """One consumer's end of a topic."""
+
+    async def fetch(self, limit: int) -> Sequence[Delivery]:
+        """Wait for deliveries; at least one, at most `limit`. A delivery that is not acknowledged comes again."""
+        ...
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """These are handled for good."""
+        ...
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """These could not be handled now; deliver them again soon."""
+        ...
+
+    async def close(self) -> None:
+        """Stop consuming; what is not acknowledged goes to another consumer."""
+        ...
+
+
+class Bus(Protocol):
+    """A doorbell: at least once at best, and it may lose everything. Nothing but latency depends on it."""
+
+    async def publish(self, topic: str, messages: Sequence[Message]) -> None:
+        """Hand over messages as one publication. Raises UnavailableError when the bus is down."""
+        ...
+
+    async def subscribe(self, topic: str, group: str) -> Subscription:
+        """Join a group of consumers: each publication goes to one member of each group."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as a worker sees it. Only `monotonic` is trusted, and only for what lies between two answers of the store."""
+
+    def monotonic(self) -> int:
+        """Microseconds since some fixed instant."""
+        ...
+
+    async def sleep(self, duration: int) -> None:
+        """Wait for so many microseconds."""
+        ...
