@@ -15,6 +15,14 @@ from unwind.core.codec import Snapshot
 from unwind.core.messages import Direction
 
 
+COMMANDS = "commands."
+"""Commands for a service go to this topic followed by the service's name."""
+REPLIES = "replies"
+"""Where participants answer."""
+EVENTS = "events."
+"""Domain events go to this topic followed by their category."""
+
+
 class SagaRow(Struct, frozen=True, gc=False):
     """The read row of a saga, written in the same transaction as the events that change it."""
 
@@ -71,7 +79,7 @@ class StoredStream(Struct, frozen=True, gc=False):
 
 
 class Loaded(Struct, frozen=True, gc=False):
-    """Streams by id; a stream without any commit after the asked version is absent."""
+    """Streams by id; a stream that has neither leases nor commits after the asked version is absent."""
 
     now: int
     streams: Mapping[str, StoredStream]
@@ -200,6 +208,8 @@ class Delivery(Struct, frozen=True, gc=False):
     messages: tuple[Message, ...]
     token: object
     """The bus's own mark."""
+    redelivered: int = 0
+    """How often it was handed out before."""
 
 
 class Subscription(Protocol):

@@ -43,6 +43,8 @@ class Start(Struct, frozen=True, gc=False):
     request_hash: str = ""
     correlation_id: str = ""
     traceparent: str = ""
+    definition_hash: str = ""
+    """Which registered definition to begin."""
 
 
 class Reply(Struct, frozen=True, gc=False):

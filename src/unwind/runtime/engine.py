@@ -1,0 +1,186 @@
+"""What callers may ask of a worker: start, cancel, pause, resume. Each answer is durable when it is given."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from unwind.core.decide import Decision
+from unwind.core.messages import Cancel, Input, Pause, Resume, Start
+from unwind.core.saga import Saga
+from unwind.core.state import State
+from unwind.errors import (
+    DefinitionError,
+    IdempotencyError,
+    InputError,
+    NotFoundError,
+    OverloadedError,
+    StateError,
+    UnavailableError,
+    UnwindError,
+)
+from unwind.ports import Bus, Clock, Store
+from unwind.runtime.inbox import Entry
+from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.loop import Loop
+from unwind.runtime.telemetry import Telemetry
+
+C = TypeVar("C")
+
+
+class Started(Struct, frozen=True):
+    """An accepted start. `created` is False when the same request was accepted before; `state` is the saga as it is now."""
+
+    saga_id: str
+    created: bool
+    state: State
+
+
+class _Call:
+    """A caller that waits for a decision."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+
+    def decided(self, decision: Decision) -> None:
+        if not self.future.done():
+            self.future.set_result(decision)
+
+    def failed(self, error: UnwindError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Engine:
+    """One worker. Give every engine that ever runs a `worker` name of its own."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        sagas: Sequence[Saga[Any]],
+        *,
+        clock: Clock,
+        worker: str,
+        new_id: Callable[[], str],
+        jitter: Callable[[], float],
+        limits: Limits | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        """Nothing runs before `open` and `run`. `new_id` gives fresh, time-ordered saga ids; `jitter` numbers in [0, 1).
+
+        Raises DefinitionError when two sagas share name and version.
+        """
+        if len({(saga.name, saga.version) for saga in sagas}) != len(sagas):
+            raise DefinitionError("two sagas have the same name and version; number the versions")
+        self.limits = limits or Limits()
+        self.telemetry = telemetry or Telemetry()
+        self.sagas = {saga.hash: saga for saga in sagas}
+        self._store = store
+        self._new_id = new_id
+        self._stopping = False
+        self.loop = Loop(
+            store, bus, self.sagas, clock=clock, worker=worker, jitter=jitter, limits=self.limits, telemetry=self.telemetry
+        )
+
+    async def open(self) -> None:
+        """Register the definitions, learn the store's time, join the consumers of replies.
+
+        Raises DefinitionError when a definition was changed without a new version.
+        """
+        clashes = await self._store.register([(saga.name, saga.version, saga.hash) for saga in self.sagas.values()])
+        if clashes:
+            named = ", ".join(f"{name} version {version}" for name, version, _ in clashes)
+            raise DefinitionError(
+                f"the definition of {named} was changed, and sagas may still run on the old one; "
+                "give the changed definition the next version number"
+            )
+        await self.loop.open()
+
+    async def run(self) -> None:
+        """Work until `stop`, or until cancelled. A part that fails brings all of it down: never silent."""
+        await self.loop.run()
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Admit nothing more, give actions `grace` seconds to end, finish the batches in hand, leave the rest to others."""
+        self._stopping = True
+        await self.loop.stop(grace)
+
+    @property
+    def revisions(self) -> list[str]:
+        """What this worker knows: `name@version#hash` of each definition."""
+        return [saga.revision for saga in self.sagas.values()]
+
+    async def start(
+        self,
+        saga: Saga[C],
+        context: C,
+        *,
+        saga_id: str = "",
+        request_hash: str = "",
+        correlation_id: str = "",
+        traceparent: str = "",
+    ) -> Started:
+        """Accept a saga.
+
+        An empty `saga_id` makes a fresh one. An id derived from an idempotency key makes the call repeatable: a repeated
+        request answers with the saga that was accepted first.
+
+        Raises IdempotencyError (same id, other `request_hash`), InputError (context too large), OverloadedError (nothing was
+        accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or `on_started` raised).
+        """
+        if saga.hash not in self.sagas:
+            raise DefinitionError(f"saga {saga.revision} is not registered with this engine; pass it to Engine(sagas=…)")
+        if self.loop.backlog >= self.limits.inbox:
+            self.telemetry.work["starts_rejected"] += 1
+            raise OverloadedError(f"{self.loop.backlog} sagas wait to be worked on; nothing was accepted, try again later")
+        encoded = Raw(msgspec.json.encode(context))
+        if len(bytes(encoded)) > self.limits.payload:
+            raise InputError(f"the context has {len(bytes(encoded))} bytes; at most {self.limits.payload} are allowed")
+        chosen = saga_id or self._new_id()
+        if not saga_id:
+            self.loop.expect_new(chosen)
+        message = Start(chosen, encoded, request_hash, correlation_id, traceparent, saga.hash)
+        decision = await self._ask(chosen, message)
+        if decision.verdict == "author_error":
+            raise DefinitionError(decision.reason)
+        if decision.state.request_hash != request_hash:
+            raise IdempotencyError("this idempotency key was used for a different request; use a new key")
+        return Started(chosen, decision.verdict != "exists", decision.state)
+
+    async def cancel(self, saga_id: str, *, actor: str, reason: str = "") -> State:
+        """Undo everything. Repeating it is harmless. Raises NotFoundError, StateError (ended, or past the pivot)."""
+        return await self._control(saga_id, Cancel(actor, reason))
+
+    async def pause(self, saga_id: str, *, actor: str, reason: str = "") -> State:
+        """Begin nothing new until resumed. Raises NotFoundError, StateError (ended)."""
+        return await self._control(saga_id, Pause(actor, reason))
+
+    async def resume(self, saga_id: str, *, actor: str, reason: str = "") -> State:
+        """Drive now what is outstanding; un-pause; retry what is blocked. Raises NotFoundError, StateError (ended)."""
+        return await self._control(saga_id, Resume(actor, reason))
+
+    async def _control(self, saga_id: str, message: Input) -> State:
+        decision = await self._ask(saga_id, message)
+        state = decision.state
+        if state.status == "new":
+            raise NotFoundError(f"there is no saga {saga_id}")
+        if decision.verdict == "ended":
+            raise StateError(f"saga {saga_id} has ended: it is {state.status}", state.status)
+        if decision.verdict == "past_pivot":
+            raise StateError(f"saga {saga_id} is past its point of no return and can only go forward", state.shown_status)
+        return state
+
+    async def _ask(self, saga_id: str, message: Input) -> Decision:
+        if self._stopping:
+            raise UnavailableError("this process is stopping; repeat the call")
+        call = _Call()
+        self.loop.put(saga_id, Entry(message, call))
+        try:
+            return await asyncio.wait_for(call.future, self.limits.call_timeout / SECOND)
+        except TimeoutError as error:
+            raise UnavailableError("the store did not answer in time; the outcome is unknown, repeat the call") from error

@@ -1,0 +1,35 @@
+"""Bounds on everything a worker holds. Durations in microseconds."""
+
+from msgspec import Struct
+
+SECOND = 1_000_000
+
+
+class Limits(Struct, frozen=True):
+    """What a worker may hold and how long it may wait; the defaults suit one process on two cores."""
+
+    batch: int = 512
+    """Sagas per commit."""
+    batches_in_flight: int = 2
+    inbox: int = 10_000
+    """Sagas with inputs waiting: above it no start is admitted and no replies are fetched."""
+    cache: int = 50_000
+    """States kept in memory."""
+    payload: int = 256 * 1024
+    """Bytes of a context or a reply."""
+    actions: int = 256
+    """Local actions at a time."""
+    call_timeout: int = 10 * SECOND
+    """How long a call waits for its commit."""
+    retry_pause: int = SECOND // 4
+    """Pause after the store could not answer; doubles up to sixteen times this."""
+    suspect_pause: int = 5 * SECOND
+    """How long a saga whose unit the store refused is left alone; doubles up to sixty-four times this."""
+    claim: int = 256
+    """Wake-ups taken at a time."""
+    claim_push: int = 3 * SECOND
+    """By how much a claim moves a wake-up: how late a saga may be driven after the worker that claimed it died."""
+    sweep: int = SECOND // 2
+    """Interval between two looks for due wake-ups."""
+    publish: int = 256
+    """Domain events taken from the log at a time."""

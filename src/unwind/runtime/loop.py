@@ -1,0 +1,415 @@
+"""The loop: batches of inputs in, one load, decide, one commit, dispatch, acknowledge.
+
+Any worker may process any input of any saga. The loser of a race drops its decision, evicts the state, reloads and decides
+again. Only confirmed states are cached. Nothing is sent or acknowledged before its commit; whatever is lost after it is driven
+again, from the state, by the saga's wake-up.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+
+from unwind.core.codec import fold, read_snapshot
+from unwind.core.decide import Decision, decide
+from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RunAction, Start, Tick
+from unwind.core.saga import Saga
+from unwind.core.state import NEW, State, due, resend_due
+from unwind.errors import CodecError, RejectedError, UnavailableError, UnwindError
+from unwind.ports import COMMANDS, REPLIES, Bus, Clock, Delivery, Message, Move, Store, StoredStream, Subscription, Unit
+from unwind.runtime.actions import ActionPool
+from unwind.runtime.clock import StoreTime
+from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
+from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.suspects import Suspects
+from unwind.runtime.telemetry import Telemetry
+from unwind.runtime.unit import Decided, command_message, make_unit, new_effects
+
+log = structlog.get_logger("unwind.loop")
+
+FETCH = 64
+"""Deliveries fetched at a time; each may hold many replies."""
+SOON = SECOND // 20
+"""The least distance of a wake-up that is moved on: a saga that is due and cannot move must not spin."""
+
+
+class Acknowledgement:
+    """Acknowledges a delivery once all its messages are decided."""
+
+    __slots__ = ("delivery", "done", "left")
+
+    def __init__(self, delivery: Delivery, done: list[Delivery]) -> None:
+        """`done` collects deliveries that are ready to be acknowledged."""
+        self.delivery = delivery
+        self.left = len(delivery.messages)
+        self.done = done
+
+    def decided(self, _: Decision) -> None:
+        """One more message is dealt with."""
+        self.left -= 1
+        if self.left == 0:
+            self.done.append(self.delivery)
+
+    def failed(self, _: UnwindError) -> None:
+        """Not decided here: it stays unacknowledged and comes again."""
+
+
+Answers = list[tuple[Waiter, Decision]]
+
+
+class Loop:
+    """One worker's loop. Its parts stand in the order in which an input passes through them."""
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        sagas: Mapping[str, Saga[Any]],
+        *,
+        clock: Clock,
+        worker: str,
+        jitter: Callable[[], float],
+        limits: Limits,
+        telemetry: Telemetry,
+    ) -> None:
+        """`sagas` are the definitions by content hash."""
+        self._store = store
+        self._bus = bus
+        self._sagas = sagas
+        self._clock = clock
+        self._worker = worker
+        self._jitter = jitter
+        self._limits = limits
+        self._telemetry = telemetry
+        self._work_done = telemetry.work
+        self._time = StoreTime(clock)
+        self._inbox = Inbox()
+        self._cache: dict[str, State] = {}
+        self._suspects = Suspects(clock, limits.suspect_pause)
+        self._acks: list[Delivery] = []
+        self._replies: Subscription | None = None
+        self._stopping = False
+        self._pool = ActionPool(store, clock, self._action_ended, size=limits.actions)
+
+    # ------------------------------------------------------------------------------------------------------- lifecycle
+
+    async def open(self) -> None:
+        """Learn the store's time and join the consumers of replies."""
+        self._time.observe((await self._store.load({})).now)
+        self._replies = await self._bus.subscribe(REPLIES, "engine")
+
+    async def run(self) -> None:
+        """Work until stopped or cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            helpers = [tasks.create_task(self._pool.run()), tasks.create_task(self._take_replies())]
+            await asyncio.gather(*(tasks.create_task(self._work()) for _ in range(self._limits.batches_in_flight)))
+            for helper in helpers:
+                helper.cancel()
+
+    async def stop(self, grace: float) -> None:
+        """Let actions end, finish the batches in hand, and leave what waits to be picked up from the store."""
+        await self._pool.drain(grace)
+        self._stopping = True
+        for entry in self._inbox.drain():
+            if entry.waiter is not None:
+                entry.waiter.failed(UnavailableError("this process is stopping; repeat the call"))
+        self._inbox.wake()
+
+    # ----------------------------------------------------------------------------------------------------- inputs come
+
+    def put(self, saga_id: str, entry: Entry) -> None:
+        """Queue an input."""
+        self._inbox.put(saga_id, entry)
+
+    def expect_new(self, saga_id: str) -> None:
+        """Nobody else can know this id: there is nothing to load."""
+        self._cache[saga_id] = NEW
+
+    def tick(self, saga_id: str, token: int) -> None:
+        """A claimed wake-up. Sagas that are set aside are not driven."""
+        if not self._suspects.holds(saga_id):
+            self._inbox.put(saga_id, Entry(Tick(token)))
+
+    @property
+    def backlog(self) -> int:
+        """Sagas whose inputs wait."""
+        return len(self._inbox)
+
+    def _action_ended(self, saga_id: str, reply: Reply) -> None:
+        self._inbox.put(saga_id, Entry(reply))
+
+    async def _take_replies(self) -> None:
+        if self._replies is None:
+            raise RuntimeError("run before open")
+        while not self._stopping:
+            await self._inbox.room(self._limits.inbox)
+            for delivery in await self._replies.fetch(FETCH):
+                waiter = Acknowledgement(delivery, self._acks)
+                for message in delivery.messages:
+                    self._inbox.put(message.saga_id, Entry(self._reply(message), waiter))
+
+    def _reply(self, message: Message) -> Reply:
+        outcome = message.outcome
+        if outcome not in {"ok", "refused"} or len(bytes(message.payload)) > self._limits.payload:
+            outcome = "failed"
+        return Reply(
+            message.step,
+            message.direction,
+            outcome,  # type: ignore[arg-type]
+            message.attempt,
+            message.payload,
+            message.reason,
+        )
+
+    async def _work(self) -> None:
+        failures = 0
+        while not self._stopping:
+            await self._inbox.work()
+            batch = self._inbox.take(self._batch_size())
+            if not batch:
+                continue
+            try:
+                settled, now = await self._settle(batch)
+            except UnavailableError as error:
+                self._work_done["store_unavailable"] += 1
+                log.warning("store_unavailable", error=str(error), sagas=len(batch))
+                self._disbelieve(batch)
+                failures = min(failures + 1, 5)
+                await self._clock.sleep(int(self._limits.retry_pause * 2 ** (failures - 1) * (0.5 + self._jitter() / 2)))
+                continue
+            failures = 0
+            await self._follow_up(settled, now)
+
+    def _batch_size(self) -> int:
+        """At most about half of the sagas at work, so that one batch fills while the other is written."""
+        at_work = len(self._inbox) + self._inbox.in_flight
+        return max(1, min(self._limits.batch, -(-at_work // self._limits.batches_in_flight)))
+
+    def _disbelieve(self, batch: Batch) -> None:
+        """Nothing is known about these sagas until they are loaded again. Wake-ups come again by themselves."""
+        for saga_id, entries in batch.items():
+            self._cache.pop(saga_id, None)
+            kept = [entry for entry in entries if not isinstance(entry.message, Tick)]
+            if kept:
+                self._inbox.give_back(saga_id, kept)
+        self._inbox.release(batch)
+
+    async def _settle(self, batch: Batch) -> tuple[list[Decided], int]:
+        """Load, decide, commit; answer whoever waits. What comes back is durable, believed, and not in flight any more."""
+        states, leases = await self._load(batch)
+        now = self._time.now()
+        decided: list[Decided] = []
+        answers: dict[str, Answers] = {}
+        for saga_id in sorted(states):
+            answers[saga_id] = waiting = []
+            made = self._decide(states[saga_id], batch[saga_id], leases.get(saga_id, {}), now, waiting)
+            if made is not None:
+                decided.append(made)
+        lost = await self._commit([made for made in decided if made.events], now)
+        for saga_id, error in lost.items():
+            self._cache.pop(saga_id, None)
+            del answers[saga_id]
+            if error is None:
+                self._inbox.give_back(saga_id, batch[saga_id])
+            else:
+                self._set_aside(saga_id, batch[saga_id], error)
+        settled = [made for made in decided if made.after.saga_id not in lost]
+        self._believe(settled)
+        self._inbox.release(batch)
+        for waiting in answers.values():
+            for waiter, decision in waiting:
+                waiter.decided(decision)
+        return settled, now
+
+    async def _follow_up(self, settled: list[Decided], now: int) -> None:
+        """What comes after the commit. Whatever fails here is made good by the sagas' wake-ups."""
+        try:
+            await self._dispatch(settled)
+            await self._move_on([made for made in settled if made.token is not None and not made.events], now)
+            await self._acknowledge()
+        except UnavailableError as error:
+            self._work_done["follow_up_failed"] += 1
+            log.warning("follow_up_failed", error=str(error), sagas=len(settled))
+
+    # ------------------------------------------------------------------------------------------------------------ load
+
+    async def _load(self, batch: Batch) -> tuple[dict[str, State], dict[str, Mapping[str, int]]]:
+        """The states of a batch's sagas: from the cache, except those not in it and those whose wake-up is handled."""
+        states: dict[str, State] = {}
+        wanted: dict[str, int] = {}
+        for saga_id, entries in batch.items():
+            state = self._cache.get(saga_id)
+            if state is not None:
+                states[saga_id] = state
+            if state is None or must_reload(entries):
+                wanted[saga_id] = 0 if state is None else state.version
+        leases: dict[str, Mapping[str, int]] = {}
+        if wanted:
+            loaded = await self._store.load(wanted)
+            self._time.observe(loaded.now)
+            for saga_id in wanted:
+                stored = loaded.streams.get(saga_id)
+                base = states.get(saga_id, NEW)
+                if stored is None:
+                    states[saga_id] = base
+                    continue
+                leases[saga_id] = stored.leases
+                try:
+                    states[saga_id] = await self._folded(saga_id, stored, base)
+                except CodecError as error:
+                    states.pop(saga_id, None)
+                    self._cache.pop(saga_id, None)
+                    self._set_aside(saga_id, batch[saga_id], error)
+        return states, leases
+
+    async def _folded(self, saga_id: str, stored: StoredStream, base: State) -> State:
+        if stored.snapshot is not None:
+            snapshot = read_snapshot(stored.snapshot)
+            if snapshot is None:
+                log.warning("snapshot_ignored", saga_id=saga_id, version=stored.snapshot.version)
+                whole = await self._store.load({saga_id: 0}, snapshots=False)
+                return fold(whole.streams[saga_id].commits)
+            base = snapshot
+        return fold(stored.commits, base)
+
+    # ---------------------------------------------------------------------------------------------------------- decide
+
+    def _decide(
+        self, before: State, entries: list[Entry], leases: Mapping[str, int], now: int, answers: Answers
+    ) -> Decided | None:
+        """Fold all inputs of one saga into one unit. None: there is no saga, or no definition, to decide with."""
+        saga = self._definition(before, entries)
+        if saga is None:
+            self._leave_alone(before, entries, answers)
+            return None
+        moment = Moment(now, self._jitter(), self._worker)
+        state, events, records = before, list[Event](), list[Record]()
+        token: int | None = None
+        redrive = False
+        for entry in entries:
+            message: Input = entry.message
+            if isinstance(message, Tick):
+                token = message.token
+                message = Tick(token, dict(leases))
+            decision = decide(saga, state, message, moment)
+            state = decision.state
+            if decision.events:
+                events.extend(decision.events)
+                records.extend(decision.records)
+            redrive = redrive or isinstance(message, Resume)
+            if entry.waiter is not None:
+                answers.append((entry.waiter, decision))
+        if token is not None and resend_due(state, now):
+            redrive = True
+            self._work_done["resent"] += 1
+        return Decided(saga, before, state, events, records, token, redrive)
+
+    def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
+        if state.status != "new":
+            return self._sagas.get(state.definition_hash)
+        start = next((entry.message for entry in entries if isinstance(entry.message, Start)), None)
+        return None if start is None else self._sagas.get(start.definition_hash)
+
+    def _leave_alone(self, state: State, entries: list[Entry], answers: Answers) -> None:
+        for entry in entries:
+            if entry.waiter is None:
+                continue
+            if state.status == "new":
+                answers.append((entry.waiter, Decision(state, verdict="ignored")))
+            else:
+                bound = f"{state.definition}@{state.definition_version}#{state.definition_hash}"
+                entry.waiter.failed(UnavailableError(f"the saga is bound to {bound}, which this process does not know"))
+
+    # ---------------------------------------------------------------------------------------------------------- commit
+
+    async def _commit(self, decided: list[Decided], now: int) -> dict[str, UnwindError | None]:
+        """Write the units. Answers those that were not written: None for a conflict, else why the store refuses the data."""
+        if not decided:
+            return {}
+        units = [make_unit(made, now) for made in decided]
+        lost: dict[str, UnwindError | None] = {}
+        await self._write(units, lost)
+        work = self._work_done
+        work["batches"] += 1
+        work["units"] += len(units)
+        work["conflicts"] += sum(1 for error in lost.values() if error is None)
+        return lost
+
+    async def _write(self, units: list[Unit], lost: dict[str, UnwindError | None]) -> None:
+        """One commit; when the store refuses the data, halve until the culprits stand alone."""
+        try:
+            committed = await self._store.commit(units)
+        except RejectedError as error:
+            if len(units) == 1:
+                lost[units[0].head.stream] = error
+                return
+            middle = len(units) // 2
+            await self._write(units[:middle], lost)
+            await self._write(units[middle:], lost)
+            return
+        self._time.observe(committed.now)
+        if len(committed.won) != len(units):
+            lost.update({unit.head.stream: None for unit in units if unit.head.stream not in committed.won})
+
+    def _set_aside(self, saga_id: str, entries: list[Entry], error: UnwindError) -> None:
+        """One poison saga must not stall the others: it is left alone for a while, longer each time."""
+        pause = self._suspects.add(saga_id)
+        self._work_done["set_aside"] += 1
+        log.error("saga_set_aside", saga_id=saga_id, error=str(error), pause_s=pause / SECOND)
+        for entry in entries:
+            if entry.waiter is not None:
+                entry.waiter.failed(error)
+
+    def _believe(self, settled: Iterable[Decided]) -> None:
+        cache = self._cache
+        for made in settled:
+            state = made.after
+            if made.events:
+                self._telemetry.saw(made.saga.name, made.events)
+                self._suspects.clear(state.saga_id)
+            if state.live:
+                cache[state.saga_id] = state
+            else:
+                cache.pop(state.saga_id, None)
+        while len(cache) > self._limits.cache:
+            del cache[next(iter(cache))]
+
+    # -------------------------------------------------------------------------------------------------------- dispatch
+
+    async def _dispatch(self, settled: Iterable[Decided]) -> None:
+        """Send what the new states ask for. What is lost here is sent again by the saga's wake-up."""
+        commands: dict[str, list[Message]] = {}
+        for made in settled:
+            if not made.events and not made.redrive:
+                continue
+            for effect in new_effects(made):
+                if isinstance(effect, RunAction):
+                    if effect.runner == self._worker:
+                        self._pool.submit(made.saga, effect)
+                else:
+                    service = effect.command.service
+                    commands.setdefault(service, []).append(command_message(made.after, effect))
+        for service, messages in commands.items():
+            await self._bus.publish(COMMANDS + service, messages)
+
+    async def _move_on(self, ticked: list[Decided], now: int) -> None:
+        """Wake-ups that found nothing to record are moved to when the saga is due next."""
+        moves = []
+        for made in ticked:
+            at = due(made.after, now)
+            if at is not None and made.token is not None:
+                moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON)))
+        if moves:
+            moves.sort(key=lambda move: move.id)
+            await self._store.move(moves)
+
+    async def _acknowledge(self) -> None:
+        if self._acks and self._replies is not None:
+            acks, self._acks[:] = list(self._acks), []
+            await self._replies.ack(acks)
+
+
+def must_reload(entries: Iterable[Entry]) -> bool:
+    """A wake-up reads the log after its claim: what the cache holds may be older than what moved the wake-up."""
+    return any(isinstance(entry.message, Tick) for entry in entries)

@@ -1,0 +1,66 @@
+"""Publishes domain events: tails the log in commit order, without a gap, with a saved cursor. At least once."""
+
+import msgspec
+import structlog
+from msgspec import Raw, Struct
+
+from unwind.errors import UnavailableError
+from unwind.ports import EVENTS, Bus, Clock, LogEntry, Message, Store
+from unwind.runtime.limits import SECOND, Limits
+
+log = structlog.get_logger("unwind.publisher")
+
+CONSUMER = "domain-events"
+IDLE = SECOND // 4
+"""Between two looks at a log that had nothing new."""
+
+
+class _Named(Struct):
+    type: str
+
+
+_raw_list = msgspec.json.Decoder(list[Raw])
+_named = msgspec.json.Decoder(_Named)
+
+
+class Publisher:
+    """Any number may run; each event goes out at least once, its id is `stream/number`."""
+
+    def __init__(self, store: Store, bus: Bus, clock: Clock, limits: Limits) -> None:
+        """The cursor is saved in the store, under one name for all publishers."""
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            try:
+                seen = await self.publish()
+            except UnavailableError as error:
+                log.warning("publishing_delayed", error=str(error))
+                seen = 0
+            if seen < self._limits.publish:
+                await self._clock.sleep(IDLE)
+
+    async def publish(self) -> int:
+        """One portion of the log; how many entries it held. The cursor moves only after the bus has taken them."""
+        tail = await self._store.tail(CONSUMER, self._limits.publish)
+        by_category: dict[str, list[Message]] = {}
+        for entry in tail.entries:
+            if entry.category != "saga":
+                by_category.setdefault(entry.category, []).extend(domain_messages(entry))
+        for category, messages in by_category.items():
+            await self._bus.publish(EVENTS + category, messages)
+        if tail.entries:
+            await self._store.advance(CONSUMER, tail.cursor)
+        return len(tail.entries)
+
+
+def domain_messages(entry: LogEntry) -> list[Message]:
+    """The events of one commit as they travel."""
+    return [
+        Message(id=f"{entry.stream}/{number}", name=_named.decode(raw).type, payload=Raw(bytes(raw)))
+        for number, raw in enumerate(_raw_list.decode(entry.events), entry.version)
+    ]

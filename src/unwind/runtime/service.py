@@ -1,0 +1,85 @@
+"""One worker's parts under one lifecycle: they start together, and when one fails all end and `failed` tells why."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from unwind.runtime.engine import Engine
+from unwind.runtime.publisher import Publisher
+from unwind.runtime.sweeper import Sweeper
+
+log = structlog.get_logger("unwind.service")
+
+
+class Participating(Protocol):
+    """A participant's service inside this process."""
+
+    async def start(self) -> None:
+        """Begin to consume commands."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish the batch in hand and leave."""
+        ...
+
+
+class Service:
+    """An engine with its sweeper and publisher, and the participants that live in the same process."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sweeper: Sweeper,
+        publisher: Publisher | None = None,
+        participants: Sequence[Participating] = (),
+    ) -> None:
+        """Nothing runs before `start`."""
+        self._engine = engine
+        self._sweeper = sweeper
+        self._publisher = publisher
+        self._participants = participants
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        """Resolved with the cause when a part has ended by itself; the process should then end too."""
+
+    async def start(self) -> None:
+        """Open the engine, then let everything run."""
+        await self._engine.open()
+        for participant in self._participants:
+            await participant.start()
+        parts = [self._engine.run(), self._sweeper.run()]
+        if self._publisher is not None:
+            parts.append(self._publisher.run())
+        for part in parts:
+            task = asyncio.create_task(part)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not self.failed.done():
+            log.critical("worker_failed", error=repr(error), exc_info=error)
+            self.failed.set_result(error)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stop admitting, finish what is in hand, leave the rest in the store to be picked up."""
+        engine, *others = self._tasks
+        for task in others:
+            task.cancel()
+        await self._engine.stop(grace)
+        with contextlib.suppress(Exception):  # told through `failed` already
+            await engine
+        await asyncio.gather(*others, return_exceptions=True)
+        for participant in self._participants:
+            await participant.stop()
+
+    async def crash(self) -> None:
+        """End at once, as a killed process would; for simulations."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,81 @@
+"""What the runtime counts. Plain integers on the hot path; they become Prometheus metrics only when somebody scrapes."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from unwind.core.messages import (
+    CompensationStarted,
+    Event,
+    SagaBlocked,
+    SagaCompensated,
+    SagaCompleted,
+    SagaStarted,
+    StepDone,
+    StepFailed,
+    StepRefused,
+    StepUnknown,
+    UndoDone,
+)
+
+_BY_SAGA: dict[type, tuple[str, str]] = {
+    SagaStarted: ("saga_started", "Sagas accepted"),
+    SagaCompleted: ("saga_completed", "Sagas that ended completed"),
+    CompensationStarted: ("saga_failed", "Sagas that turned round"),
+    SagaCompensated: ("saga_compensated", "Sagas that ended completely undone"),
+    SagaBlocked: ("saga_blocked", "Times a saga needed a person"),
+}
+_BY_STEP: dict[type, tuple[str, str, str]] = {
+    StepDone: ("step_completed", "Steps done", "done"),
+    StepRefused: ("step_failed", "Steps refused, attempts failed, outcomes unknown", "refused"),
+    StepFailed: ("step_failed", "", "retried"),
+    StepUnknown: ("step_failed", "", "unknown"),
+    UndoDone: ("step_undone", "Steps undone", "undone"),
+}
+
+
+class Telemetry(Collector):
+    """Counts of one worker. `work` holds the engine's own figures by name (batches, conflicts, resends, …)."""
+
+    def __init__(self) -> None:
+        """Everything starts at zero."""
+        self.work: Counter[str] = Counter()
+        self.gauges: dict[str, int] = {}
+        self._events: Counter[tuple[str, type, str]] = Counter()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def saw(self, definition: str, events: Iterable[Event]) -> None:
+        """Count committed events of one saga."""
+        self._events.update([(definition, type(event), getattr(event, "step", "")) for event in events])
+
+    def render(self) -> bytes:
+        """The Prometheus text exposition."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called at each scrape."""
+        families: dict[str, CounterMetricFamily] = {}
+        for kind, (name, text) in _BY_SAGA.items():
+            families[name] = family = CounterMetricFamily(name, text, labels=["definition"])
+            totals: Counter[str] = Counter()
+            for (definition, seen, _), count in self._events.items():
+                totals[definition] += count if seen is kind else 0
+            for definition, count in totals.items():
+                family.add_metric([definition], count)
+        for kind, (name, text, outcome) in _BY_STEP.items():
+            if name not in families:
+                families[name] = CounterMetricFamily(name, text, labels=["definition", "step", "outcome"])
+            for (definition, seen, step), count in self._events.items():
+                if seen is kind:
+                    families[name].add_metric([definition, step, outcome], count)
+        yield from families.values()
+        work = CounterMetricFamily("unwind_work", "What the engine did", labels=["what"])
+        for what, count in sorted(self.work.items()):
+            work.add_metric([what], count)
+        yield work
+        for name, value in sorted(self.gauges.items()):
+            yield GaugeMetricFamily(f"unwind_{name}", f"Now: {name.replace('_', ' ')}", value=value)

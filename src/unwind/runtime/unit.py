@@ -1,0 +1,122 @@
+"""From decisions to what is written and sent: pure functions between the core and the ports."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
+from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
+from unwind.core.saga import Saga
+from unwind.core.state import State, due, outstanding, pending
+from unwind.ports import Message, SagaRow, StreamAppend, Unit
+
+SNAPSHOT_EVERY = 5
+"""Steps and undos that end between two snapshots."""
+
+_encode = msgspec.json.encode
+
+
+class Decided(Struct, gc=False):
+    """What a batch makes of one saga: all its inputs folded into one unit."""
+
+    saga: Saga[Any]
+    before: State
+    after: State
+    events: list[Event]
+    records: list[Record]
+    token: int | None
+    """The wake-up's token when one of the inputs was a tick."""
+    redrive: bool
+    """Whether everything outstanding is to be sent again, not only what is new."""
+
+
+def make_unit(decided: Decided, now: int) -> Unit:
+    """Everything the decision writes."""
+    before, after, events = decided.before, decided.after, decided.events
+    head = StreamAppend(after.saga_id, "saga", before.version + 1, len(events), SAGA_EVENTS.encode(events))
+    row = make_row(decided.saga, after, now) if writes_row(decided, now) else None
+    others = _domain_appends(before, decided.records) if decided.records else ()
+    return Unit(head, row, others, _snapshot(before, after))
+
+
+def writes_row(decided: Decided, now: int) -> bool:
+    """Iff the status changed, or the saga is due earlier than before, or a wake-up is handled: never by comparing with a
+    remembered row, which another worker may have changed."""
+    before, after = decided.before, decided.after
+    if decided.token is not None or before.shown_status != after.shown_status:
+        return True
+    new, old = due(after, now), due(before, now)
+    return new is not None and (old is None or new < old)
+
+
+def make_row(saga: Saga[Any], state: State, now: int) -> SagaRow:
+    """The read row of a state."""
+    return SagaRow(
+        state.saga_id,
+        saga.revision,
+        saga.name,
+        state.shown_status,
+        due(state, now),
+        state.correlation_id,
+        state.started_at,
+        now,
+        state.ended_at,
+    )
+
+
+def _domain_appends(before: State, records: Sequence[Record]) -> tuple[StreamAppend, ...]:
+    written = dict(before.streams)
+    by_stream: dict[str, list[Record]] = {}
+    for record in records:
+        by_stream.setdefault(record.stream, []).append(record)
+    return tuple(
+        StreamAppend(
+            stream,
+            group[0].category,
+            written.get(stream, 0) + 1,
+            len(group),
+            _encode([record.event for record in group]),
+        )
+        for stream, group in by_stream.items()
+    )
+
+
+def _snapshot(before: State, after: State) -> Snapshot | None:
+    if after.outcomes // SNAPSHOT_EVERY > before.outcomes // SNAPSHOT_EVERY and after.live:
+        return take_snapshot(after)
+    return None
+
+
+def new_effects(decided: Decided) -> Sequence[Effect]:
+    """What to dispatch after the commit: what the state before did not ask for yet, or everything on a redrive."""
+    effects = pending(decided.after)
+    if decided.redrive or not effects:
+        return effects
+    asked = {(direction, run.step, run.attempt) for direction, run in outstanding(decided.before)}
+    now_asked = outstanding(decided.after)
+    return [
+        effect
+        for effect, (direction, run) in zip(effects, now_asked, strict=True)
+        if (direction, run.step, run.attempt) not in asked
+    ]
+
+
+def command_message(state: State, effect: SendCommand) -> Message:
+    """The command as it travels. Its id is the effect's: the participant's idempotency key."""
+    identity = effect_id(effect.saga_id, effect.step, effect.direction)
+    return Message(
+        id=identity,
+        name=effect.command.name,
+        payload=effect.command.payload,
+        saga_id=effect.saga_id,
+        step=effect.step,
+        direction=effect.direction,
+        attempt=effect.attempt,
+        correlation_id=state.correlation_id,
+        causation_id=effect.saga_id,
+        traceparent=state.traceparent,
+    )
+
+
