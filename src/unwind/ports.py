@@ -6,14 +6,14 @@ store carries its time, in microseconds since the epoch: that is the time by whi
 A store raises `UnavailableError` when it cannot answer (the outcome may be unknown) and `RejectedError` when it refuses the data.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Raw, Struct
 
+from unwind.core.barrier import Answer
 from unwind.core.codec import Snapshot
 from unwind.core.messages import Direction
-
 
 COMMANDS = "commands."
 """Commands for a service go to this topic followed by the service's name."""
@@ -194,6 +194,8 @@ class Message(Struct, frozen=True, gc=False):
     step: str = ""
     direction: Direction = "do"
     attempt: int = 1
+    retriable: bool = False
+    """Of a command past the pivot: a refusal is not final, it will be asked again."""
     outcome: str = ""
     """Of a reply: ok, refused or failed."""
     reason: str = ""
@@ -257,4 +259,59 @@ class Clock(Protocol):
 
     async def sleep(self, duration: int) -> None:
         """Wait for so many microseconds."""
+        ...
+
+
+Tx_co = TypeVar("Tx_co", covariant=True)
+R = TypeVar("R")
+
+
+class ParticipantTransaction(Protocol[Tx_co]):
+    """A participant's open transaction: the barrier's rows, and savepoints round each handler."""
+
+    @property
+    def handle(self) -> Tx_co:
+        """What handlers write with; valid until the next call of `rollback`."""
+        ...
+
+    async def lookup(self, effect_ids: Sequence[str]) -> Mapping[str, Answer]:
+        """The stored answers; what is not stored is absent."""
+        ...
+
+    async def record(self, rows: Mapping[str, Answer]) -> None:
+        """Store answers by effect id. Raises when one is stored already."""
+        ...
+
+    async def savepoint(self) -> None:
+        """Begin what `rollback` takes back or `release` keeps. Savepoints are not nested."""
+        ...
+
+    async def release(self) -> None:
+        """Keep what was written since the savepoint."""
+        ...
+
+    async def rollback(self) -> None:
+        """Take back what was written since the savepoint."""
+        ...
+
+
+class ParticipantStore(Protocol[Tx_co]):
+    """A participant's own database: business data and barrier rows, in the same transactions."""
+
+    async def transact(self, work: Callable[[ParticipantTransaction[Tx_co]], Coroutine[Any, Any, R]]) -> R:
+        """Run `work` in one transaction: committed durably when it returns, rolled back when it raises.
+
+        Transactions do not see one another's uncommitted writes. Raises what `work` raises, and the database's errors.
+        """
+        ...
+
+    async def purge(self, older_than: int) -> int:
+        """Forget answers stored longer ago than this many microseconds; says how many.
+
+        Keep them longer than any saga lives and any message stays on the bus.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of the database."""
         ...

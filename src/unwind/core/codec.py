@@ -5,6 +5,7 @@ anything else goes through the upcasters, one version at a time. Readers ignore 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, Generic, TypeVar, cast
 from zlib import crc32
 
@@ -23,6 +24,11 @@ Upcaster = Callable[[Document], Document]
 
 SNAPSHOT_CODEC = 1
 """Version of the snapshot's shape. Snapshots of another version are ignored: the log is the truth."""
+
+
+# Numbers in payloads are somebody's money: no upcaster's road may lead through a binary float.
+_documents = msgspec.json.Decoder(list[Document], float_hook=Decimal)
+_exact = msgspec.json.Encoder(decimal_format="number")
 
 
 class EventCodec(Generic[E]):
@@ -45,18 +51,17 @@ class EventCodec(Generic[E]):
             return cast("list[E]", self._decoder.decode(data))
         except msgspec.ValidationError:
             return self._decode_outdated(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CodecError(f"stored events are not JSON: {error}") from error
 
     def _decode_outdated(self, data: bytes) -> list[E]:
-        documents = msgspec.json.decode(data)
-        if not isinstance(documents, list):
-            raise CodecError("stored events are not a JSON list")
+        try:
+            documents = _documents.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise CodecError(f"stored events are not a JSON list of objects: {error}") from error
         return [self._convert(document) for document in documents]
 
-    def _convert(self, document: object) -> E:
-        if not isinstance(document, dict):
-            raise CodecError(f"stored event is not a JSON object: {document!r:.80}")
+    def _convert(self, document: Document) -> E:
         seen: set[str] = set()
         while (name := str(document.get("type"))) in self._upcasters:
             if name in seen:
@@ -65,7 +70,7 @@ class EventCodec(Generic[E]):
             document = self._upcasters[name](document)
         try:
             # Through JSON once more, not `convert`: raw payloads exist only in bytes.
-            return cast("E", msgspec.json.decode(msgspec.json.encode(document), type=self._types))
+            return cast("E", msgspec.json.decode(_exact.encode(document), type=self._types))
         except msgspec.ValidationError as error:
             raise CodecError(
                 f"stored event {name!r} is not understood ({error}); it was written by another version of this program"

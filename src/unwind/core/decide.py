@@ -11,26 +11,37 @@ The rules of the machine:
     order of start, one after the other, each awaited.
  5. An undo never gives up. After its attempts, or when it is refused, the saga is *blocked*: visible, not ended, tried again
     at the policy's cap without an event per try. It holds back the undos before it.
- 6. From the pivot's start there is no cancel and no deadline. The pivot is retried until it answers: a refusal turns the saga
-    round. After the pivot there is only forward: whatever a step answers but yes blocks the saga until it says yes.
+ 6. Past its deadline a saga turns round and begins no step. From the pivot's start there is no cancel and no deadline. The
+    pivot is retried until it answers: a refusal turns the saga round. After the pivot, done or skipped, there is only
+    forward: whatever a step answers but yes blocks the saga until it says yes.
  7. A guard says proceed, skip or fail; fail turns the saga round.
- 8. Paused is a flag: replies are recorded, nothing new begins. Resuming restarts the clock of what is outstanding.
+ 8. Paused is a flag: replies are recorded, also those that turn the saga round; nothing new begins. Resuming restarts the
+    clock of what is outstanding; cancelling lifts the pause.
  9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
 10. An undo of an action waits until the action has ended or its lease has.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, assert_never
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, assert_never
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from unwind.core.author import (
+    AuthorError,
+    ask,
+    checked_outcome,
+    checked_records,
+    command_call,
+    decoded_reply,
+    encoded_context,
+    storable,
+)
 from unwind.core.messages import (
+    NULL,
     ActionTakenOver,
     Attempt,
     Cancel,
     Cause,
-    CommandCall,
     CompensationStarted,
     Direction,
     DomainRecorded,
@@ -63,14 +74,10 @@ from unwind.core.messages import (
     UndoStarted,
     effect_id,
 )
-from unwind.core.saga import Command, Fail, Kind, Outcome, Saga, StepPlan
+from unwind.core.saga import Fail, Kind, Outcome, Saga, StepPlan
 from unwind.core.state import State, StepRun, deadline_holds, evolve, lease_end
 
-T = TypeVar("T")
 Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
-
-NULL = Raw(b"null")
-_encode = msgspec.json.encode
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -82,10 +89,6 @@ class Decision(Struct, frozen=True, gc=False):
     verdict: Verdict = "accepted"
     """For whoever asked: whether the input counted, and if not, why."""
     reason: str = ""
-
-
-class AuthorError(Exception):
-    """One of the author's pure functions raised, or gave something that is not what it promises."""
 
 
 def decide(saga: Saga[Any], state: State, message: Input, moment: Moment) -> Decision:
@@ -126,7 +129,7 @@ class _Draft:
         self.events.append(event)
         self.state = evolve(self.state, event)
 
-    def record(self, records: "tuple[Record, ...] | list[Record]") -> None:
+    def record(self, records: Sequence[Record]) -> None:
         counts: dict[str, int] = {}
         for record in records:
             counts[record.stream] = counts.get(record.stream, 0) + 1
@@ -141,7 +144,7 @@ class _Draft:
         return self.saga.by_name[step]
 
     def context(self) -> Any:
-        return self.saga.decode_context(self.state.context)
+        return ask("the context", self.saga.decode_context, self.state.context)
 
     def attempt(self, plan: StepPlan, direction: Direction, number: int) -> Attempt:
         """A new attempt, its timings frozen. Re-sends are spread by jitter so that a batch's sagas do not wake as one."""
@@ -154,28 +157,6 @@ class _Draft:
         return Attempt(self.at, number, self.at + timeout, resend - int(resend * 0.2 * self.moment.jitter))
 
 
-# ------------------------------------------------------------------------------------------------------- author's code
-
-
-def _ask(question: str, function: Callable[..., T], *args: Any) -> T:
-    """Call one of the author's pure functions; whatever it raises is about this saga only (rule 9)."""
-    try:
-        return function(*args)
-    except Exception as error:
-        raise AuthorError(f"{question} raised {type(error).__name__}: {error}") from error
-
-
-def _call(command: object, question: str) -> CommandCall:
-    if not isinstance(command, Command):
-        raise AuthorError(f"{question} returned {type(command).__name__}, not a Command")
-    name = str(command.__struct_config__.tag)
-    return CommandCall(name.partition(".")[0], name, Raw(_ask(question, _encode, command)))
-
-
-def _outcome(result: Any) -> Outcome[Any]:
-    return result if isinstance(result, Outcome) else Outcome(result)
-
-
 # --------------------------------------------------------------------------------------------------------------- start
 
 
@@ -184,9 +165,11 @@ def _start(draft: _Draft, start: Start) -> Decision:
         return draft.decision("exists")
     saga = draft.saga
     try:
-        opening = [] if saga.on_started is None else list(_ask("on_started", saga.on_started, _opened(saga, start)))
+        context = ask("the context", saga.decode_context, start.context)
+        given = () if saga.on_started is None else ask("on_started", saga.on_started, context)
+        opening = checked_records("on_started", given)
     except AuthorError as error:
-        return Decision(draft.state, verdict="author_error", reason=str(error))
+        return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(
         SagaStarted(
             draft.at,
@@ -206,10 +189,6 @@ def _start(draft: _Draft, start: Start) -> Decision:
     return draft.decision()
 
 
-def _opened(saga: Saga[Any], start: Start) -> Any:
-    return _ask("the context", saga.decode_context, start.context)
-
-
 # ------------------------------------------------------------------------------------------------------------- advance
 
 
@@ -219,7 +198,7 @@ def _advance(draft: _Draft, leases: Mapping[str, int] | None = None) -> None:
         return
     if draft.state.status == "running":
         _advance_forward(draft)
-    if draft.state.status == "compensating":
+    elif draft.state.status == "compensating":
         _advance_backward(draft, leases)
 
 
@@ -232,53 +211,46 @@ def _advance_forward(draft: _Draft) -> None:
         if len(runs) == len(plans):
             draft.emit(SagaCompleted(draft.at))
             return
+        if _overdue(draft):
+            _turn_round_late(draft)
+            return
         plan = plans[len(runs)]
         try:
             _begin(draft, plan)
         except AuthorError as error:
-            _block(draft, plan, "do", str(error))
+            _block(draft, plan, "do", error.reason)
             return
 
 
 def _begin(draft: _Draft, plan: StepPlan) -> None:
     context = draft.context() if plan.guarded or plan.shape != "action" else None
+    pivot = plan.kind is Kind.PIVOT
     if plan.guarded:
-        verdict = _ask(f"{plan.name}.guard", plan.step.guard, context)
+        verdict = ask(f"{plan.name}.guard", plan.step.guard, context)
         if verdict == "skip":
-            draft.emit(StepSkipped(draft.at, plan.name))
+            draft.emit(StepSkipped(draft.at, plan.name, pivot=pivot))
             return
         if isinstance(verdict, Fail):
             if draft.state.pivoted:
                 raise AuthorError(f"{plan.name}.guard said fail after the pivot: {verdict.reason}")
-            _turn_round(draft, "guard", plan.name, verdict.reason)
+            _turn_round(draft, "guard", plan.name, storable(verdict.reason))
             return
         if verdict != "proceed":
             raise AuthorError(f"{plan.name}.guard returned {verdict!r}; give PROCEED, SKIP or Fail(reason)")
     attempt = draft.attempt(plan, "do", 1)
-    pivot = plan.kind is Kind.PIVOT
     if plan.shape == "record":
-        outcome = _ask(f"{plan.name}.record", plan.step.record, context)
-        changed = _encoded_context(draft, plan, outcome)
+        question = f"{plan.name}.record"
+        outcome = checked_outcome(question, ask(question, plan.step.record, context))
+        changed = encoded_context(draft.saga, plan, draft.state.context, outcome.context)
         draft.emit(StepStarted(draft.at, plan.name, attempt, None, pivot))
         draft.emit(StepDone(draft.at, plan.name, 1, NULL, changed))
-        draft.record(list(outcome.records))
+        draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
         question = f"{plan.name}.execute"
-        command = _call(_ask(question, plan.step.execute, context), question)
+        command = command_call(question, ask(question, plan.step.execute, context))
     draft.emit(StepStarted(draft.at, plan.name, attempt, command, pivot))
-
-
-def _encoded_context(draft: _Draft, plan: StepPlan, outcome: Outcome[Any]) -> Raw | None:
-    """The new context as stored, or None when it is the old one."""
-    if not isinstance(outcome, Outcome):
-        raise AuthorError(f"{plan.name} returned {type(outcome).__name__}, not an Outcome")
-    encoded = Raw(_ask(f"{plan.name}: encoding the context", _encode, outcome.context))
-    if encoded == draft.state.context:
-        return None
-    _ask(f"{plan.name}: the context it returned", draft.saga.decode_context, encoded)
-    return encoded
 
 
 # ------------------------------------------------------------------------------------------------------- turning round
@@ -300,6 +272,15 @@ def _turn_round(draft: _Draft, cause: Cause, step: str, reason: str, actor: str 
     _advance(draft)
 
 
+def _overdue(draft: _Draft) -> bool:
+    state = draft.state
+    return deadline_holds(state) and state.deadline is not None and draft.at >= state.deadline
+
+
+def _turn_round_late(draft: _Draft) -> None:
+    _turn_round(draft, "deadline", draft.state.current_step() or "", "the saga's deadline passed")
+
+
 def _advance_backward(draft: _Draft, leases: Mapping[str, int] | None) -> None:
     while draft.state.undo is None:
         state = draft.state
@@ -312,7 +293,7 @@ def _advance_backward(draft: _Draft, leases: Mapping[str, int] | None) -> None:
         try:
             _begin_undo(draft, plan)
         except AuthorError as error:
-            _block(draft, plan, "undo", str(error))
+            _block(draft, plan, "undo", error.reason)
             return
 
 
@@ -330,23 +311,24 @@ def _begin_undo(draft: _Draft, plan: StepPlan) -> None:
     attempt = draft.attempt(plan, "undo", 1)
     question = f"{plan.name}.compensate"
     if plan.shape == "record":
-        outcome = _ask(question, plan.step.compensate, draft.context())
+        outcome = checked_outcome(question, ask(question, plan.step.compensate, draft.context()))
         draft.emit(UndoStarted(draft.at, plan.name, attempt))
         draft.emit(UndoDone(draft.at, plan.name, 1))
-        draft.record(list(outcome.records))
+        draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
-        command = _call(_ask(question, plan.step.compensate, draft.context()), question)
+        command = command_call(question, ask(question, plan.step.compensate, draft.context()))
     draft.emit(UndoStarted(draft.at, plan.name, attempt, command))
 
 
 def _end_compensated(draft: _Draft) -> None:
     if draft.saga.on_compensated is not None:
         try:
-            records = list(_ask("on_compensated", draft.saga.on_compensated, draft.context()))
+            given = ask("on_compensated", draft.saga.on_compensated, draft.context())
+            records = checked_records("on_compensated", given)
         except AuthorError as error:
-            _block(draft, draft.saga.plans[0], "undo", str(error))
+            _block(draft, draft.saga.plans[0], "undo", error.reason)
             return
         draft.record(records)
     draft.emit(SagaCompensated(draft.at))
@@ -376,10 +358,15 @@ def _reply(draft: _Draft, reply: Reply) -> None:
         return
     if state.status == "running" and run.status in {"outstanding", "backoff"}:
         _do_reply(draft, plan, run, reply)
-    elif state.status == "compensating" and plan.shape == "action" and run.status == "outstanding":
-        if run.step in state.targets and state.undo is None:
-            draft.emit(StepSettled(draft.at, run.step, reply.outcome, reply.reason))
-            _advance(draft)
+    elif awaited_action(state, plan, run) and (reply.outcome != "failed" or current(run, reply)):
+        draft.emit(StepSettled(draft.at, run.step, reply.outcome, reply.reason))
+        _advance(draft)
+
+
+def awaited_action(state: State, plan: StepPlan, run: StepRun) -> bool:
+    """Whether this is an action that must end before its undo may begin (rule 10)."""
+    waits = state.status == "compensating" and state.undo is None
+    return waits and plan.shape == "action" and run.status == "outstanding"
 
 
 def _do_reply(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
@@ -408,26 +395,22 @@ def forward_only(state: State, run: StepRun) -> bool:
 
 
 def _succeed(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
-    changed: Raw | None = None
-    records: list[Record] = []
+    changed = NULL
+    records: Sequence[Record] = ()
     if plan.maps_reply:
         question = f"{plan.name}.succeeded"
         try:
-            value = _ask(f"{plan.name}: its reply", _decode_reply, plan, reply.payload)
-            outcome = _outcome(_ask(question, plan.step.succeeded, draft.context(), value))
-            changed = _encoded_context(draft, plan, outcome)
-            records = list(outcome.records)
+            given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, reply.payload))
+            outcome = checked_outcome(question, given if isinstance(given, Outcome) else Outcome(given))
+            changed = encoded_context(draft.saga, plan, draft.state.context, outcome.context)
+            records = outcome.records
         except AuthorError as error:
-            _block(draft, plan, "do", str(error))
+            _block(draft, plan, "do", error.reason)
             return
     draft.emit(StepDone(draft.at, run.step, run.attempt.number, reply.payload, changed))
     if records:
         draft.record(records)
     _advance(draft)
-
-
-def _decode_reply(plan: StepPlan, payload: Raw) -> Any:
-    return msgspec.json.decode(payload, type=plan.reply_type)
 
 
 def _attempt_over(draft: _Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:
@@ -476,16 +459,16 @@ def _undo_attempt_over(draft: _Draft, plan: StepPlan, undo: StepRun, reason: str
 
 
 def _tick(draft: _Draft, tick: Tick) -> None:
-    state, at = draft.state, draft.at
+    state = draft.state
     if not state.live or state.paused:
         return
-    if deadline_holds(state) and state.deadline is not None and at >= state.deadline:
-        _turn_round(draft, "deadline", state.current_step() or "", "the saga's deadline passed")
+    if _overdue(draft):
+        _turn_round_late(draft)
     elif state.status == "running":
-        for run in state.runs:
-            if draft.state.status == "running":
-                _tick_run(draft, run, "do", tick)
-        _advance(draft)
+        if state.runs:
+            _tick_run(draft, state.runs[-1], "do", tick)
+        if draft.state.status == "running":
+            _advance(draft)
     elif state.undo is not None:
         _tick_run(draft, state.undo, "undo", tick)
     else:

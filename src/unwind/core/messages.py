@@ -11,6 +11,8 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
+NULL = Raw(b"null")
+
 Direction = Literal["do", "undo"]
 Cause = Literal["refused", "unknown", "guard", "cancelled", "deadline"]
 """Why a saga turned round."""
@@ -54,7 +56,7 @@ class Reply(Struct, frozen=True, gc=False):
     direction: Direction
     outcome: Literal["ok", "refused", "failed"]
     attempt: int
-    payload: Raw = Raw(b"null")
+    payload: Raw = NULL
     reason: str = ""
     timed_out: bool = False
 
@@ -146,21 +148,23 @@ class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
 class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
     step: str
     reason: str = ""
+    pivot: bool = False
+    """The pivot itself was skipped: from here there is only forward all the same."""
 
 
 class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_done/1"):
     step: str
     attempt: int
-    reply: Raw = Raw(b"null")
-    context: Raw | None = None
-    """The context after the step; None where the step did not change it."""
+    reply: Raw = NULL
+    context: Raw = NULL
+    """The context after the step; null where the step did not change it."""
 
 
 class StepRefused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_refused/1"):
     step: str
     attempt: int
     reason: str = ""
-    reply: Raw = Raw(b"null")
+    reply: Raw = NULL
 
 
 class StepFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_failed/1"):
@@ -226,7 +230,7 @@ class UndoRetried(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="und
 class UndoDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_done/1"):
     step: str
     attempt: int
-    reply: Raw = Raw(b"null")
+    reply: Raw = NULL
 
 
 class ActionTakenOver(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="action_taken_over/1"):
@@ -307,6 +311,8 @@ class SendCommand(Struct, frozen=True, gc=False):
     direction: Direction
     attempt: int
     command: CommandCall
+    retriable: bool = False
+    """Past the pivot there is no way back: a refusal is not final, the participant will be asked again."""
 
 
 class RunAction(Struct, frozen=True, gc=False):

@@ -4,13 +4,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, ClassVar, Generic, Literal, TypeVar, final, get_args, get_origin
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from unwind.core.messages import Direction, Record
+from unwind.core.messages import Record
 from unwind.errors import DefinitionError
 
 C = TypeVar("C")
@@ -18,6 +17,8 @@ R = TypeVar("R")
 
 MAX_STEPS = 64
 MAX_ATTEMPTS = 1_000
+MAX_FACTOR = 1_000
+MAX_DURATION = timedelta(days=3_650)
 _SECOND = 1_000_000
 
 
@@ -69,7 +70,7 @@ class Retry(Struct, frozen=True):
     @staticmethod
     def fixed(attempts: int, delay: timedelta) -> "Retry":
         """The same delay before each further attempt."""
-        return Retry(attempts, micros(delay))
+        return Retry(attempts, micros(delay), cap=max(micros(delay), Retry().cap))
 
     @staticmethod
     def exponential(
@@ -229,8 +230,8 @@ class Saga(Generic[C]):
             raise DefinitionError(f"saga {name!r}: the name must be a Python identifier, e.g. 'order_saga'")
         if version < 1:
             raise DefinitionError(f"saga {name}: version is {version}; number versions from 1")
-        if deadline is not None and micros(deadline) <= 0:
-            raise DefinitionError(f"saga {name}: deadline is {deadline}; give a positive duration or leave it out")
+        if deadline is not None:
+            _check_duration(f"saga {name}", "deadline", deadline)
         self.name = name
         self.version = version
         self.deadline = None if deadline is None else micros(deadline)
@@ -257,12 +258,13 @@ class Saga(Generic[C]):
 
 
 def _reply_type(step: Step[Any, Any]) -> Any:
+    """What the author wrote as R in `CommandStep[C, R]`, here or in a base class; Any where nobody said."""
     for cls in type(step).__mro__:
-        for base in getattr(cls, "__orig_bases__", ()):
-            origin = get_origin(base)
-            if isinstance(origin, type) and issubclass(origin, Step) and len(get_args(base)) == 2:  # noqa: PLR2004
-                reply = get_args(base)[1]
-                return Any if isinstance(reply, TypeVar) else reply
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin, args = get_origin(base), get_args(base)
+            said = isinstance(origin, type) and issubclass(origin, Step) and len(args) == 2  # noqa: PLR2004
+            if said and args[1] is not Any and not isinstance(args[1], TypeVar):
+                return args[1]
     return Any
 
 
@@ -295,9 +297,8 @@ def _plan(saga: str, step: Step[Any, Any]) -> StepPlan:
         if not 0 < resend < timeout:
             raise DefinitionError(f"{where}: resend is {step.resend}; it must lie between 0 and the timeout")
     if isinstance(step, ActionStep):
+        _check_duration(where, "lease", step.lease)
         lease = micros(step.lease)
-        if lease <= 0:
-            raise DefinitionError(f"{where}: lease is {step.lease}; give a positive duration")
     return StepPlan(
         name=step.name,
         kind=step.kind,
@@ -316,17 +317,24 @@ def _plan(saga: str, step: Step[Any, Any]) -> StepPlan:
     )
 
 
+def _check_duration(where: str, label: str, duration: timedelta) -> None:
+    if not timedelta(0) < duration <= MAX_DURATION:
+        longest = MAX_DURATION.days
+        raise DefinitionError(f"{where}: {label} is {duration}; give a positive duration of at most {longest} days")
+
+
 def _check_policies(where: str, step: Step[Any, Any]) -> None:
     for label, duration in (("timeout", step.timeout), ("undo_timeout", step.undo_timeout)):
-        if micros(duration) <= 0:
-            raise DefinitionError(f"{where}: {label} is {duration}; give a positive duration")
+        _check_duration(where, label, duration)
     for label, retry in (("retry", step.retry), ("undo_retry", step.undo_retry)):
         if not 1 <= retry.attempts <= MAX_ATTEMPTS:
             raise DefinitionError(f"{where}: {label} has {retry.attempts} attempts; allowed are 1 to {MAX_ATTEMPTS}")
-        if retry.initial < 0 or retry.cap <= 0 or retry.factor < 1 or not 0 <= retry.spread <= 1:
+        if retry.initial < 0 or not 1 <= retry.factor <= MAX_FACTOR or not 0 <= retry.spread <= 1:
             raise DefinitionError(
-                f"{where}: {label} needs a delay ≥ 0, a cap > 0, a factor ≥ 1 and a spread between 0 and 1"
+                f"{where}: {label} needs a delay ≥ 0, a factor from 1 to {MAX_FACTOR} and a spread between 0 and 1"
             )
+        if not 0 < retry.cap <= micros(MAX_DURATION):
+            raise DefinitionError(f"{where}: {label} needs a cap > 0 and of at most {MAX_DURATION.days} days")
 
 
 def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
@@ -377,5 +385,16 @@ def _content_hash(saga: "Saga[Any]", schema: object) -> str:
         ]
         for plan in saga.plans
     ]
-    content = [saga.name, saga.version, saga.deadline, steps, schema]
+    content = [saga.name, saga.version, saga.deadline, steps, _without_prose(schema)]
     return sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:12]
+
+
+def _without_prose(schema: Any) -> Any:
+    """A JSON schema without its descriptions: nothing that runs depends on the text of a docstring."""
+    if isinstance(schema, dict):
+        return {
+            key: _without_prose(value)
+            for key, value in schema.items()
+            if not (key == "description" and isinstance(value, str))
+        }
+    return [_without_prose(item) for item in schema] if isinstance(schema, list) else schema

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from unwind.core.messages import (
+    NULL,
     ActionTakenOver,
     Attempt,
     CommandCall,
@@ -72,7 +73,7 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     saga_id: str = ""
     version: int = 0
     status: Status = "new"
-    context: Raw = Raw(b"null")
+    context: Raw = NULL
     runs: tuple[StepRun, ...] = ()
     """Steps in the order in which they were started."""
     targets: tuple[str, ...] = ()
@@ -134,11 +135,7 @@ NEW = State()
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
-    runs = state.runs
-    last = len(runs) - 1
-    if last >= 0 and runs[last].step == step:
-        return (*runs[:last], replace(runs[last], **changes))
-    return tuple(replace(run, **changes) if run.step == step else run for run in runs)
+    return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -148,12 +145,11 @@ def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> t
 
 
 def _restarted(run: StepRun, at: int) -> StepRun:
-    """The same attempt with its clock started anew."""
+    """The same attempt with its clock started anew. An action has no clock here: its runner was never held up."""
     attempt = run.attempt
-    if run.status != "outstanding":
+    if run.status != "outstanding" or attempt.expires is None:
         return run
-    expires = None if attempt.expires is None else at + attempt.expires - attempt.at
-    return replace(run, attempt=replace(attempt, at=at, expires=expires))
+    return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at))
 
 
 def evolve(state: State, event: Event) -> State:  # one match: all that an event can mean stands together
@@ -165,7 +161,7 @@ def evolve(state: State, event: Event) -> State:  # one match: all that an event
                 state,
                 version=version,
                 runs=_replace_run(state, event.step, status="done"),
-                context=state.context if event.context is None else event.context,
+                context=state.context if event.context == NULL else event.context,
                 blocked=None,
                 outcomes=state.outcomes + 1,
             )
@@ -212,11 +208,21 @@ def evolve(state: State, event: Event) -> State:  # one match: all that an event
         case StepSkipped():
             run = StepRun(event.step, "skipped", Attempt(event.at))
             return replace(
-                state, version=version, runs=(*state.runs, run), blocked=None, outcomes=state.outcomes + 1
+                state,
+                version=version,
+                runs=(*state.runs, run),
+                pivoted=state.pivoted or event.pivot,
+                blocked=None,
+                outcomes=state.outcomes + 1,
             )
         case CompensationStarted():
             return replace(
-                state, version=version, status="compensating", targets=event.targets, paused=False, blocked=None
+                state,
+                version=version,
+                status="compensating",
+                targets=event.targets,
+                paused=state.paused and event.cause != "cancelled",
+                blocked=None,
             )
         case UndoDone():
             targets = tuple(name for name in state.targets if name != event.step)
@@ -293,7 +299,14 @@ def pending(state: State) -> tuple[Effect, ...]:
     if state.paused:
         return ()
     return tuple(
-        SendCommand(state.saga_id, run.step, direction, run.attempt.number, run.command)
+        SendCommand(
+            state.saga_id,
+            run.step,
+            direction,
+            run.attempt.number,
+            run.command,
+            state.status == "running" and state.pivoted and not run.pivot,
+        )
         if run.command is not None
         else RunAction(state.saga_id, run.step, direction, run.attempt.number, run.attempt.runner, state.context)
         for direction, run in outstanding(state)
@@ -328,6 +341,14 @@ def lease_end(run: StepRun, held_until: int) -> int:
     return max(run.attempt.at + run.attempt.lease, held_until)
 
 
+def _awaited(state: State) -> tuple[StepRun, ...]:
+    """What a live saga waits for: its steps, its undo, or the action that must end before its undo may begin."""
+    if state.status == "running":
+        return state.runs
+    awaited = state.undo or (state.run(state.targets[0]) if state.targets else None)
+    return () if awaited is None else (awaited,)
+
+
 def due(state: State, now: int) -> int | None:
     """When the saga must be woken at the latest: the value that `wake_at` may never exceed by more than one claim.
 
@@ -338,13 +359,8 @@ def due(state: State, now: int) -> int | None:
     candidates: list[int] = []
     if state.blocked is not None:
         candidates.append(_next_multiple(state.blocked.since, state.blocked.retry_every, now))
-    elif state.status == "running":
-        candidates.extend(at for run in state.runs if (at := _run_due(run, now)) is not None)
-    elif state.undo is not None:
-        at = _run_due(state.undo, now)
-        candidates.extend([] if at is None else [at])
-    elif state.targets and (waited := state.run(state.targets[0])) is not None and waited.status == "outstanding":
-        candidates.append(_next_multiple(waited.attempt.at, waited.attempt.lease, now) if waited.attempt.lease else now)
+    else:
+        candidates.extend(at for run in _awaited(state) if (at := _run_due(run, now)) is not None)
     if deadline_holds(state) and state.deadline is not None:
         candidates.append(state.deadline)
     return min(candidates, default=now)

@@ -20,8 +20,6 @@ from unwind.ports import Clock, Store
 
 _encode = msgspec.json.encode
 NULL = Raw(b"null")
-TICK = 100_000
-"""How coarsely timeouts and leases are watched, in microseconds."""
 
 Report = Callable[[str, Reply], None]
 """Takes the saga's id and what became of its action."""
@@ -46,8 +44,9 @@ class _Job:
 class ActionPool:
     """At most `size` actions at a time; at most `backlog` wait. What finds no place is driven again by its saga's wake-up."""
 
-    def __init__(self, store: Store, clock: Clock, report: Report, *, size: int = 256, backlog: int = 10_000) -> None:
-        """`report` gets each outcome, once, on the event loop."""
+    def __init__(self, store: Store, clock: Clock, report: Report, *, size: int, backlog: int, watch_every: int) -> None:
+        """`report` gets each outcome, once, on the event loop. `watch_every` (microseconds) is how coarsely timeouts and
+        leases are watched."""
         self._store = store
         self._clock = clock
         self._report = report
@@ -59,7 +58,9 @@ class ActionPool:
         self._waking = False
         self._tasks: asyncio.TaskGroup | None = None
         self._count = 0
+        self._watch_every = watch_every
         self._drained = asyncio.Event()
+        self._some = asyncio.Event()
 
     async def run(self) -> None:
         """Serve until cancelled. A task that fails brings this down: never silent."""
@@ -76,6 +77,7 @@ class ActionPool:
         job = _Job(saga, saga.by_name[effect.step], effect, key, self._clock.monotonic())
         self._jobs[key] = job
         self._queue.append(job)
+        self._some.set()
         self._wake_one()
 
     def _wake_one(self) -> None:
@@ -135,7 +137,10 @@ class ActionPool:
     async def _watch(self) -> None:
         """Coarse by design: one look at all running actions instead of a timer for each."""
         while True:
-            await self._clock.sleep(TICK)
+            if not self._jobs:
+                self._some.clear()
+                await self._some.wait()
+            await self._clock.sleep(self._watch_every)
             now = self._clock.monotonic()
             renew: list[_Job] = []
             for job in list(self._jobs.values()):

@@ -19,6 +19,10 @@ class Limits(Struct, frozen=True):
     """Bytes of a context or a reply."""
     actions: int = 256
     """Local actions at a time."""
+    actions_waiting: int = 10_000
+    """Local actions that wait for a place; what finds none is driven again by its saga's wake-up."""
+    actions_watch: int = SECOND // 10
+    """How coarsely timeouts and leases of actions are watched."""
     call_timeout: int = 10 * SECOND
     """How long a call waits for its commit."""
     retry_pause: int = SECOND // 4
@@ -32,4 +36,6 @@ class Limits(Struct, frozen=True):
     sweep: int = SECOND // 2
     """Interval between two looks for due wake-ups."""
     publish: int = 256
-    """Domain events taken from the log at a time."""
+    """Entries taken from the log at a time by the publisher of domain events."""
+    publish_idle: int = SECOND // 4
+    """Between two looks at a log that had nothing new."""

@@ -90,7 +90,14 @@ class Loop:
         self._acks: list[Delivery] = []
         self._replies: Subscription | None = None
         self._stopping = False
-        self._pool = ActionPool(store, clock, self._action_ended, size=limits.actions)
+        self._pool = ActionPool(
+            store,
+            clock,
+            self._action_ended,
+            size=limits.actions,
+            backlog=limits.actions_waiting,
+            watch_every=limits.actions_watch,
+        )
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 

@@ -6,13 +6,11 @@ from msgspec import Raw, Struct
 
 from unwind.errors import UnavailableError
 from unwind.ports import EVENTS, Bus, Clock, LogEntry, Message, Store
-from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.limits import Limits
 
 log = structlog.get_logger("unwind.publisher")
 
 CONSUMER = "domain-events"
-IDLE = SECOND // 4
-"""Between two looks at a log that had nothing new."""
 
 
 class _Named(Struct):
@@ -42,7 +40,7 @@ class Publisher:
                 log.warning("publishing_delayed", error=str(error))
                 seen = 0
             if seen < self._limits.publish:
-                await self._clock.sleep(IDLE)
+                await self._clock.sleep(self._limits.publish_idle)
 
     async def publish(self) -> int:
         """One portion of the log; how many entries it held. The cursor moves only after the bus has taken them."""

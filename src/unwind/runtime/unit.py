@@ -114,6 +114,7 @@ def command_message(state: State, effect: SendCommand) -> Message:
         step=effect.step,
         direction=effect.direction,
         attempt=effect.attempt,
+        retriable=effect.retriable,
         correlation_id=state.correlation_id,
         causation_id=effect.saga_id,
         traceparent=state.traceparent,

@@ -1,0 +1,62 @@
+# Each target prepares what it needs by itself; tools/setup.sh says how, and does nothing when nothing changed.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow core-coverage simulate mutants bench lint fmt audit lock upgrade clean run-env dev-env
+
+help: ## Show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_URL, NATS_URL, REDIS_ADDR)
+	@exec $(BIN)/order-saga serve
+
+test: dev-env ## Run the quick tests
+	@$(BIN)/pytest -n 2 -m "not slow" $(ARGS)
+
+test-slow: dev-env ## Run the slow tests
+	@$(BIN)/pytest -n 2 -m slow $(ARGS)
+
+core-coverage: dev-env ## Check that the tests of the core take every branch of it
+	@$(BIN)/pytest tests/core -n 2 --cov=unwind.core --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered
+
+simulate: run-env ## Run 20000 seeded schedules of crashes, losses and repeats through the simulator
+	@$(BIN)/python -m unwind.testing.simulator 20000 --workers 2
+
+mutants: dev-env ## Check that the simulator catches each rule of the machine when it is left out
+	@$(BIN)/python -m tests.mutants
+
+bench: run-env ## Measure
+	@$(BIN)/python -m benchmarks
+
+lint: dev-env ## Check style, format, types and who imports whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(wildcard src apps tests benchmarks)
+	@$(BIN)/lint-imports --no-logo
+
+fmt: dev-env ## Format, and fix what can be fixed
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+audit: run-env ## Check the stored orders: every saga ended or on its way, every effect exactly once
+	@exec $(BIN)/order-saga audit
+
+lock: ## Pin the requirement files anew, keeping the versions that still fit
+	@tools/lock.sh
+
+upgrade: ## Pin the requirement files anew, to the newest versions
+	@tools/lock.sh --upgrade
+
+clean: ## Remove the environment and what tools left behind; databases stay
+	@rm -rf .venv .setup.lock .setup.lock.d dist apps/order_saga/dist .coverage .coverage.* htmlcov
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find src apps tests $(wildcard benchmarks) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+run-env:
+	@tools/setup.sh run
+
+dev-env:
+	@tools/setup.sh dev

@@ -1,0 +1,146 @@
+"""What the log says about one saga: its commits, judged by the automaton, and what follows from them."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from order_saga.audit.automaton import TERMINAL, Automaton, RejectedError
+from order_saga.audit.report import Finding, Rule
+
+Commit = tuple[int, int, bytes]
+"""Version of the first event, number of events, the events."""
+
+_ANSWERED = {"step_done/1": ("do", "ok"), "step_refused/1": ("do", "refused"), "undo_done/1": ("undo", "ok")}
+_ASKED = {"step_started/1": "do", "undo_started/1": "undo"}
+_ORDER_EVENT = {
+    "reserve_inventory": "order.reserved/1",
+    "process_payment": "order.paid/1",
+    "create_shipment": "order.shipped/1",
+    "complete_order": "order.completed/1",
+}
+
+
+class Story(NamedTuple):
+    """A saga as its log tells it."""
+
+    saga_id: str
+    status: str
+    """As it should stand in the saga's row."""
+    legal: bool
+    """Gapless and accepted by the automaton: what is derived from it can be compared."""
+    events: list[dict[str, Any]]
+    order: dict[str, Any]
+    """The context with which the saga began."""
+    asked: frozenset[str]
+    """Effects that were asked for, as `step/direction`."""
+    answered: dict[str, str]
+    """What was answered to them."""
+    streams: dict[str, int]
+    """Number of domain events by stream."""
+
+    @property
+    def ended(self) -> bool:
+        """Completed or compensated."""
+        return self.status in TERMINAL.values()
+
+    @property
+    def contents(self) -> dict[str, int]:
+        """Ordered quantity by product."""
+        wanted: dict[str, int] = {}
+        for item in self.order["items"]:
+            wanted[item["product_id"]] = wanted.get(item["product_id"], 0) + item["quantity"]
+        return wanted
+
+    def order_events(self) -> list[str]:
+        """Names of the events that the order's own stream must have."""
+        done = [event["step"] for event in self.events if event["type"] == "step_done/1"]
+        names = ["order.created/1", *(_ORDER_EVENT[step] for step in done)]
+        return [*names, "order.cancelled/1"] if self.status == "compensated" else names
+
+
+def read_story(saga_id: str, commits: Iterable[Commit]) -> tuple[Story, list[Finding]]:
+    """Read a saga's log; the findings say what is wrong with it in itself."""
+    events, damage = read_commits(commits)
+    automaton = Automaton(saga_id)
+    findings = [] if damage is None else [damage]
+    if damage is None:
+        findings = _judge(automaton, events)
+    names = [str(event.get("type")) for event in events]
+    ending = next((TERMINAL[name] for name in names if name in TERMINAL), "")
+    asked = frozenset(
+        f"{event.get('step')}/{_ASKED[name]}" for name, event in zip(names, events, strict=True) if name in _ASKED
+    )
+    answered = {
+        f"{event.get('step')}/{_ANSWERED[name][0]}": _ANSWERED[name][1]
+        for name, event in zip(names, events, strict=True)
+        if name in _ANSWERED
+    }
+    order = events[0].get("context", {}) if events else {}
+    status = ending or automaton.shown_status
+    return Story(saga_id, status, not findings, events, order, asked, answered, automaton.streams), findings
+
+
+def _judge(automaton: Automaton, events: list[dict[str, Any]]) -> list[Finding]:
+    try:
+        automaton.read(events)
+    except RejectedError as error:
+        return [error.finding]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return [Finding(Rule.LEGAL, f"an event of another shape ({error!r})", "events as the engine writes them")]
+    return []
+
+
+def read_commits(commits: Iterable[Commit]) -> tuple[list[dict[str, Any]], Finding | None]:
+    """The events of a stream, and what is wrong with how they are stored."""
+    events: list[dict[str, Any]] = []
+    gap: Finding | None = None
+    for version, count, data in commits:
+        following = len(events) + 1
+        try:
+            batch = [dict(event) for event in json.loads(data)]
+        except (ValueError, TypeError) as error:
+            found = f"unreadable events at version {version} ({error})"
+            return events, Finding(Rule.LEGAL, found, "a JSON list of events")
+        if gap is None and (version != following or count != len(batch)):
+            found = f"a commit of {len(batch)} events, counted as {count}, at version {version}"
+            gap = Finding(Rule.GAPLESS, found, f"one at version {following}")
+        events += batch
+    return events, gap
+
+
+def check_row(story: Story, row: tuple[str, str, int | None, int | None] | None) -> Iterator[Finding]:
+    """Compare a legal log with the saga's row: status, revision, wake-up, end."""
+    if row is None:
+        yield Finding(Rule.ROW, "no row", f"one that says {story.status}")
+        return
+    status, revision, wake_at, ended_at = row
+    first, last = story.events[0], story.events[-1]
+    if status != story.status:
+        yield Finding(Rule.ROW, f"status {status}", f"status {story.status}")
+    bound = f"{first['definition']}@{first['definition_version']}#{first['definition_hash']}"
+    if revision != bound:
+        yield Finding(Rule.ROW, f"revision {revision}", f"revision {bound}")
+    if (wake_at is None) != (story.ended or story.status == "paused"):
+        yield Finding(Rule.ROW, f"wake-up {wake_at}", "one exactly while the saga is neither ended nor paused")
+    if ended_at != (last["at"] if story.ended else None):
+        yield Finding(Rule.ROW, f"ended at {ended_at}", f"{last['at'] if story.ended else None}")
+
+
+def check_order(story: Story, commits: Iterable[Commit]) -> Iterator[Finding]:
+    """Compare a legal log with the order's own stream: which events, how many, and what the first says."""
+    events, gap = read_commits(commits)
+    if gap is not None:
+        yield gap
+        return
+    names, expected = [event.get("type") for event in events], story.order_events()
+    if names != expected:
+        yield Finding(Rule.ORDER, f"{names}", f"{expected}")
+        return
+    if sum(story.streams.values()) != len(events):
+        yield Finding(Rule.ORDER, f"{len(events)} domain events", f"{story.streams} as the saga counted")
+    for field in ("order_id", "customer_id", "items", "total"):
+        if events[0].get(field) != story.order[field]:
+            yield Finding(Rule.ORDER, f"created with {field} {events[0].get(field)}", f"{story.order[field]}")
+    foreign = {event.get("order_id") for event in events} - {story.order["order_id"]}
+    if foreign:
+        yield Finding(Rule.ORDER, f"events of {foreign}", f"events of {story.order['order_id']}")

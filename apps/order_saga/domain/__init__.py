@@ -1,0 +1,1 @@
+"""What an order is, whoever carries it out."""

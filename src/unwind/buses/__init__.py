@@ -1,0 +1,1 @@
+"""Buses: each module one implementation of the port `Bus`."""

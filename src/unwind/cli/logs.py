@@ -1,0 +1,38 @@
+"""Logging: structlog for us, the same form for what libraries log."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from unwind.settings import Settings
+
+
+def configure_logs(settings: Settings) -> None:
+    """Log to stderr from now on, as the settings say."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Any] = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if settings.log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        [*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last], foreign_pre_chain=shared
+        )
+    )
+    # Libraries tell about their own doings at INFO; an operator asked for ours.
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)

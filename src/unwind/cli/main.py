@@ -1,0 +1,24 @@
+"""The `unwind` command."""
+
+from typing import Annotated
+
+import typer
+
+from unwind.cli.terminal import version_of
+
+app = typer.Typer(add_completion=False, invoke_without_command=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unwind {version_of('unwind')}")
+        raise typer.Exit
+
+
+@app.callback()
+def unwind(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Durable sagas: every saga that is accepted ends, completed or completely undone."""
+    typer.echo(context.get_help())

@@ -1,0 +1,92 @@
+"""Asks the author's pure functions and checks what they answer: whatever goes wrong there is about one saga only."""
+
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from unwind.core.messages import NULL, CommandCall, Record
+from unwind.core.saga import Command, Outcome, Saga, StepPlan
+
+T = TypeVar("T")
+
+LONGEST_REASON = 1_000
+"""Characters kept of what an author's function says or raises."""
+
+_encode = msgspec.json.encode
+
+
+class AuthorError(Exception):
+    """One of the author's pure functions raised, or gave something that is not what it promises."""
+
+    @property
+    def reason(self) -> str:
+        """What happened, fit to be stored."""
+        return storable(self)
+
+
+def storable(text: object) -> str:
+    """Text as an event can hold it: no lone surrogates, not endless."""
+    return str(text)[:LONGEST_REASON].encode(errors="replace").decode()
+
+
+def ask(question: str, function: Callable[..., T], *args: Any) -> T:
+    """Call one of the author's functions. Raises AuthorError for whatever it raises."""
+    try:
+        return function(*args)
+    except Exception as error:
+        raised = "".join(traceback.format_exception_only(error)).strip()
+        raise AuthorError(f"{question} raised {raised}") from error
+
+
+def command_call(question: str, command: object) -> CommandCall:
+    """The command an author gave, frozen."""
+    if not isinstance(command, Command):
+        raise AuthorError(f"{question} returned {type(command).__name__}, not a Command")
+    tag = command.__struct_config__.tag
+    service, _, name = tag.partition(".") if isinstance(tag, str) else ("", "", "")
+    if not service or not name:
+        raise AuthorError(f'{question} returned {type(command).__name__}; give its class tag="service.name"')
+    return CommandCall(service, str(tag), Raw(ask(question, _encode, command)))
+
+
+def checked_outcome(question: str, outcome: object) -> Outcome[Any]:
+    """The outcome an author gave, its records checked."""
+    if not isinstance(outcome, Outcome):
+        raise AuthorError(f"{question} returned {type(outcome).__name__}, not an Outcome")
+    return Outcome(outcome.context, checked_records(question, outcome.records)) if outcome.records else outcome
+
+
+def checked_records(question: str, records: Iterable[object]) -> list[Record]:
+    """The domain events an author gave; each must be storable, or the commit of a whole batch would fail on it."""
+    checked: list[Record] = []
+    given: list[object] = ask(question, list, records)
+    for record in given:
+        if not isinstance(record, Record) or not storable_record(record):
+            raise AuthorError(f"{question} gave {type(record).__name__}, not a Record of a stream and a tagged struct")
+        ask(f"{question}: encoding a record", _encode, record)
+        checked.append(record)
+    return checked
+
+
+def storable_record(record: Record) -> bool:
+    """Whether its parts are what they are declared to be; nobody checked when it was made."""
+    event: object = record.event
+    names: tuple[object, ...] = (record.stream, record.category)
+    return isinstance(event, Struct) and all(isinstance(name, str) and name for name in names)
+
+
+def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:
+    """The new context as stored, or null when it is the old one."""
+    encoded = Raw(ask(f"{plan.name}: encoding the context", _encode, context))
+    if encoded == before:
+        return NULL
+    ask(f"{plan.name}: the context it returned", saga.decode_context, encoded)
+    return encoded
+
+
+def decoded_reply(plan: StepPlan, payload: Raw) -> Any:
+    """A reply as the type that the step declares."""
+    return ask(f"{plan.name}: its reply", lambda: msgspec.json.decode(payload, type=plan.reply_type))

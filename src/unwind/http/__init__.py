@@ -1,0 +1,30 @@
+"""The HTTP API over sagas, and what an application needs to add its own routes to it."""
+
+from unwind.http.app import create_app
+from unwind.http.bodies import read_json
+from unwind.http.health import Checks
+from unwind.http.openapi import About, Answer, Docs, Parameter
+from unwind.http.problems import FieldError, Problem, RequestError, invalid
+from unwind.http.sagas import AnyRequest, TheEngine, TheQueries
+from unwind.http.submissions import IDEMPOTENCY_KEY, TRACEPARENT, Submission, submission
+
+__all__ = [
+    "IDEMPOTENCY_KEY",
+    "TRACEPARENT",
+    "About",
+    "Answer",
+    "AnyRequest",
+    "Checks",
+    "Docs",
+    "FieldError",
+    "Parameter",
+    "Problem",
+    "RequestError",
+    "Submission",
+    "TheEngine",
+    "TheQueries",
+    "create_app",
+    "invalid",
+    "read_json",
+    "submission",
+]

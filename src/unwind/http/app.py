@@ -1,0 +1,107 @@
+"""The HTTP application: routes put together, and what holds for every request, whoever answers it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from litestar import Litestar, Router
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from unwind.http.bodies import BODY_LIMIT
+from unwind.http.documentation import documentation_routes
+from unwind.http.health import Checks, health_routes
+from unwind.http.openapi import About, docs_of, document
+from unwind.http.problems import FieldError, answer, invalid
+from unwind.http.sagas import Shows, saga_routes
+from unwind.runtime.engine import Engine
+from unwind.runtime.queries import Queries
+
+PREFIX = "/api/v1"
+
+_SECURITY = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Guarded:
+    """Gives every request an id and every response its security headers, also those that no route made."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps an ASGI application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = str(uuid4())
+        scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
+        added = [*_SECURITY, (b"x-request-id", request_id.encode())]
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+def only_documented_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse query parameters that the route does not document."""
+    known = {parameter.name for parameter in docs_of(handler).parameters if parameter.place == "query"}
+    unknown = [name for name in dict.fromkeys(connection.query_params) if name not in known]
+    if unknown:
+        allowed = f"; allowed are {', '.join(sorted(known))}" if known else ""
+        raise invalid(*(FieldError(name[:100], f"there is no such query parameter{allowed}") for name in unknown[:10]))
+
+
+def create_app(
+    about: About,
+    engine: Engine,
+    queries: Queries,
+    checks: Checks,
+    *,
+    routes: Sequence[HTTPRouteHandler] = (),
+    shows: Shows | None = None,
+    provide: Mapping[str, Any] | None = None,
+) -> ASGIApp:
+    """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
+
+    Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
+    `shows` says how the contexts of a definition are shown.
+    """
+    given = {
+        "engine": engine,
+        "queries": queries,
+        "checks": checks,
+        "shows": shows or {},
+        "telemetry": engine.telemetry,
+        **(provide or {}),
+    }
+    in_api = [*saga_routes, *routes]
+    described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
+    described += [(path, route) for route in health_routes for path in sorted(route.paths)]
+    documentation = documentation_routes(document(about, described))
+    app = Litestar(
+        [Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters]), *health_routes, *documentation],
+        dependencies={name: Provide(_always(value), sync_to_thread=False) for name, value in given.items()},
+        exception_handlers={Exception: answer},
+        request_max_body_size=BODY_LIMIT,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Guarded(app)
+
+
+def _always(value: object) -> Callable[[], object]:
+    return lambda: value

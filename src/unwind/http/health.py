@@ -1,0 +1,89 @@
+"""Routes that tell machines how this process is: alive, ready, and its figures."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Literal
+
+from litestar import MediaType, Response, get
+from litestar.params import Dependency
+from msgspec import Struct
+
+from unwind.errors import UnwindError
+from unwind.http.openapi import Answer, Docs
+from unwind.runtime.telemetry import Telemetry
+
+Checks = Mapping[str, Callable[[], Awaitable[None]]]
+"""Name of a dependency → raises UnwindError when it cannot be worked with."""
+_PATIENCE = 2.0
+"""Seconds a dependency has to answer."""
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Alive(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class CheckResult(Struct, frozen=True):
+    """How one dependency is; `error` says what is wrong."""
+
+    status: Literal["ok", "unavailable"]
+    error: str | None = None
+
+
+class Readiness(Struct, frozen=True):
+    """Whether work can be taken on, dependency by dependency."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, CheckResult]
+
+
+_ALIVE = Docs("Whether the process answers", (Answer(200, "It does", Alive),), tag="health")
+
+
+@get("/health", docs=_ALIVE)
+async def health() -> Alive:
+    return Alive()
+
+
+@get("/livez", docs=_ALIVE)
+async def livez() -> Alive:
+    return Alive()
+
+
+@get(
+    "/readyz",
+    docs=Docs(
+        "Whether work can be taken on",
+        (Answer(200, "Every dependency answers", Readiness), Answer(503, "At least one does not", Readiness)),
+        tag="health",
+    ),
+)
+async def readyz(checks: Annotated[Checks, Dependency(skip_validation=True)]) -> Response[Readiness]:
+    names = list(checks)
+    results = dict(zip(names, await asyncio.gather(*(_check(checks[name]) for name in names)), strict=True))
+    good = all(result.status == "ok" for result in results.values())
+    return Response(Readiness("ok" if good else "unavailable", results), status_code=200 if good else 503)
+
+
+async def _check(check: Callable[[], Awaitable[None]]) -> CheckResult:
+    try:
+        await asyncio.wait_for(check(), _PATIENCE)
+    except TimeoutError:
+        return CheckResult("unavailable", f"no answer within {_PATIENCE:g} s")
+    except UnwindError as error:
+        return CheckResult("unavailable", str(error))
+    return CheckResult("ok")
+
+
+@get(
+    "/metrics",
+    media_type=MediaType.TEXT,
+    docs=Docs("Figures for Prometheus", (Answer(200, "Text exposition format", media_type="text/plain"),), tag="health"),
+)
+async def metrics(telemetry: Annotated[Telemetry, Dependency(skip_validation=True)]) -> Response[bytes]:
+    return Response(telemetry.render(), media_type=_METRICS)
+
+
+health_routes = [health, livez, readyz, metrics]

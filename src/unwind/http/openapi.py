@@ -1,0 +1,150 @@
+"""The OpenAPI 3.1 document, built from what each route says of itself in its `docs`; a route without it cannot be served."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from msgspec import Struct, field
+
+from unwind.errors import DefinitionError
+from unwind.http import problems
+from unwind.http.problems import Problem
+
+Schema = Mapping[str, Any]
+
+_REF = "#/components/schemas/{name}"
+_PATH_PARAMETER = re.compile(r"\{(\w+):\w+\}")
+_PROBLEMS = {
+    kind.status: kind.title
+    for kind in (
+        problems.MALFORMED,
+        problems.NOT_FOUND,
+        problems.STATE,
+        problems.TOO_LARGE,
+        problems.MEDIA,
+        problems.INVALID,
+        problems.INTERNAL,
+        problems.UNAVAILABLE,
+    )
+}
+
+
+class About(Struct, frozen=True):
+    """What the documentation says of the whole."""
+
+    title: str
+    version: str
+    description: str
+
+
+class Parameter(Struct, frozen=True):
+    """A query, header or path parameter."""
+
+    name: str
+    description: str
+    schema: Schema = field(default_factory=lambda: {"type": "string"})
+    place: Literal["query", "header", "path"] = "query"
+
+
+class Answer(Struct, frozen=True):
+    """What a route answers when it worked."""
+
+    status: int
+    description: str
+    body: Any = None
+    """Type of the JSON body; None where `media_type` says it all."""
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+    """Name → meaning."""
+
+
+class Docs(Struct, frozen=True):
+    """What a route says of itself. Query parameters that are not listed here are refused."""
+
+    summary: str
+    answers: tuple[Answer, ...]
+    problems: tuple[int, ...] = ()
+    """Statuses of the problems besides 500."""
+    description: str = ""
+    tag: str = "sagas"
+    parameters: tuple[Parameter, ...] = ()
+    request: Any = None
+    """Type of the JSON body."""
+    request_required: bool = True
+
+
+def docs_of(handler: BaseRouteHandler) -> Docs:
+    """The `docs` of a route handler. Raises DefinitionError where there is none."""
+    docs = handler.opt.get("docs")
+    if not isinstance(docs, Docs):
+        raise DefinitionError(f"route {handler}: say what it does with docs=Docs(…)")
+    return docs
+
+
+def document(about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]]) -> Schema:
+    """The OpenAPI document of `(path, handler)` pairs."""
+    found = [(path, handler, docs_of(handler)) for path, handler in handlers]
+    types = [Problem, *(kind for _, _, docs in found for kind in _types(docs))]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    refs = dict(zip(map(id, types), schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for path, handler, docs in found:
+        item = paths.setdefault(_PATH_PARAMETER.sub(r"{\1}", path), {})
+        for method in sorted(handler.http_methods):
+            item[method.lower()] = _operation(handler.fn.__name__, path, docs, refs)
+    return {
+        "openapi": "3.1.0",
+        "info": msgspec.to_builtins(about),
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _types(docs: Docs) -> Iterator[Any]:
+    if docs.request is not None:
+        yield docs.request
+    for given in docs.answers:
+        if given.body is not None:
+            yield given.body
+
+
+def _operation(name: str, path: str, docs: Docs, refs: Mapping[int, Schema]) -> dict[str, Any]:
+    in_path = tuple(Parameter(name, "", place="path") for name in _PATH_PARAMETER.findall(path))
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "tags": [docs.tag],
+        "summary": docs.summary,
+        "description": docs.description,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "in": parameter.place,
+                "required": parameter.place == "path",
+                "description": parameter.description,
+                "schema": parameter.schema,
+            }
+            for parameter in in_path + docs.parameters
+        ],
+        "responses": {str(given.status): _response(given, refs) for given in docs.answers}
+        | {str(status): _problem(status, refs) for status in sorted({*docs.problems, problems.INTERNAL.status})},
+    }
+    if docs.request is not None:
+        content = {"application/json": {"schema": refs[id(docs.request)]}}
+        operation["requestBody"] = {"required": docs.request_required, "content": content}
+    return operation
+
+
+def _response(given: Answer, refs: Mapping[int, Schema]) -> dict[str, Any]:
+    schema = {"type": "string"} if given.body is None else refs[id(given.body)]
+    headers = {
+        name: {"description": meaning, "required": True, "schema": {"type": "string"}}
+        for name, meaning in given.headers.items()
+    }
+    return {"description": given.description, "headers": headers, "content": {given.media_type: {"schema": schema}}}
+
+
+def _problem(status: int, refs: Mapping[int, Schema]) -> dict[str, Any]:
+    content = {problems.MEDIA_TYPE: {"schema": refs[id(Problem)]}}
+    return {"description": _PROBLEMS[status], "content": content}

@@ -1,0 +1,237 @@
+"""Routes about any saga: look, list, cancel, pause, resume."""
+
+from binascii import Error as NotBase64
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, get_args
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import Dependency
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+from msgspec.structs import replace
+
+from unwind.core.state import ShownStatus
+from unwind.errors import NotFoundError
+from unwind.http.bodies import read_optional_json
+from unwind.http.openapi import Answer, Docs, Parameter
+from unwind.http.problems import FieldError, invalid
+from unwind.runtime.engine import Engine
+from unwind.runtime.queries import ActEntry, HistoryEntry, Queries, SagaSummary, SagaView
+
+AnyRequest = Request[Any, Any, Any]
+TheEngine = Annotated[Engine, Dependency(skip_validation=True)]
+TheQueries = Annotated[Queries, Dependency(skip_validation=True)]
+Shows = Mapping[str, Callable[[Raw], Raw]]
+"""Name of a definition → how its stored context is shown."""
+TheShows = Annotated[Shows, Dependency(skip_validation=True)]
+
+STATUSES = get_args(ShownStatus)
+MAX_PAGE = 200
+_PAGE = 50
+_ACTOR = "anonymous"
+_MAX_ID = 255
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ActRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an operator does this; kept in the saga's history."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+
+
+class Acted(Struct, frozen=True):
+    """An operator's act was recorded."""
+
+    saga_id: str
+    status: str
+    message: str
+
+
+class SagaHistory(Struct, frozen=True):
+    """Every attempt and every compensation attempt, in the order in which they began."""
+
+    saga_id: str
+    history: tuple[HistoryEntry, ...]
+    acts: tuple[ActEntry, ...]
+    """What happened to the saga as a whole: turning round, being blocked, operators' acts."""
+
+
+class SagaList(Struct, frozen=True):
+    """Sagas, newest first; pass `next_cursor` as `cursor` to get the following page."""
+
+    sagas: tuple[SagaSummary, ...]
+    next_cursor: str | None
+
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+_act_request = Decoder(ActRequest)
+_cursor = Decoder(tuple[int, str])
+_instant = {"type": "string", "format": "date-time"}
+
+LIST_PARAMETERS = (
+    Parameter(
+        "status",
+        "Only sagas of these statuses; repeat it or separate by commas.",
+        {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}},
+    ),
+    Parameter("definition", "Only sagas of this definition.", {"type": "string", "minLength": 1, "maxLength": _MAX_ID}),
+    Parameter("started_from", "Only sagas started at this instant or later.", _instant),
+    Parameter("started_to", "Only sagas started before this instant.", _instant),
+    Parameter("limit", "Sagas on a page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": _PAGE}),
+    Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"}),
+)
+_ACT_PROBLEMS = (400, 404, 409, 413, 415, 422, 503)
+
+
+def _known(saga_id: str) -> str:
+    """An id that a store may be asked for."""
+    if len(saga_id) > _MAX_ID or not saga_id.isprintable():
+        raise NotFoundError("there is no such saga")
+    return saga_id
+
+
+@get(
+    "/sagas",
+    docs=Docs("List sagas", (Answer(200, "A page of sagas, newest first", SagaList),), (422, 503), "", "sagas", LIST_PARAMETERS),
+)
+async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
+    given = _Given(request)
+    page = await queries.find(
+        statuses=given.statuses(),
+        definition=given.text("definition"),
+        started_from=given.instant("started_from"),
+        started_to=given.instant("started_to"),
+        before=given.cursor(),
+        limit=given.limit(),
+    )
+    return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
+
+
+@get(
+    "/sagas/{saga_id:str}",
+    docs=Docs("Show a saga", (Answer(200, "The saga as it is now", SagaView),), (404, 422, 503)),
+)
+async def show_saga(saga_id: str, queries: TheQueries, shows: TheShows) -> SagaView:
+    view = await queries.show(_known(saga_id))
+    show = shows.get(view.definition)
+    return view if show is None else replace(view, context=show(view.context))
+
+
+@get(
+    "/sagas/{saga_id:str}/history",
+    docs=Docs("Show how a saga came to where it is", (Answer(200, "All attempts", SagaHistory),), (404, 422, 503)),
+)
+async def saga_history(saga_id: str, queries: TheQueries) -> SagaHistory:
+    history = await queries.history(_known(saga_id))
+    return SagaHistory(saga_id, history.entries, history.acts)
+
+
+def _act(summary: str, description: str) -> Docs:
+    answers = (Answer(202, "It is recorded and under way", Acted),)
+    return Docs(summary, answers, _ACT_PROBLEMS, description, request=ActRequest, request_required=False)
+
+
+@post(
+    "/sagas/{saga_id:str}/cancel",
+    status_code=202,
+    docs=_act("Undo a saga", "Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat."),
+)
+async def cancel_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    reason = await _reason(request)
+    await engine.cancel(_known(saga_id), actor=_ACTOR, reason=reason)
+    return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
+
+
+@post(
+    "/sagas/{saga_id:str}/resume",
+    status_code=202,
+    docs=_act("Drive a saga on", "Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding."),
+)
+async def resume_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    reason = await _reason(request)
+    await engine.resume(_known(saga_id), actor=_ACTOR, reason=reason)
+    return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
+
+
+@post(
+    "/sagas/{saga_id:str}/pause",
+    status_code=202,
+    docs=_act("Begin nothing new in a saga", "Answers that are under way are still recorded. Resume or cancel ends the pause."),
+)
+async def pause_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    reason = await _reason(request)
+    await engine.pause(_known(saga_id), actor=_ACTOR, reason=reason)
+    return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
+
+
+async def _reason(request: AnyRequest) -> str:
+    given = await read_optional_json(request, _act_request, ActRequest())
+    if not all(character.isprintable() or character == "\n" for character in given.reason):
+        raise invalid(FieldError("reason", "control characters are not allowed"))
+    return given.reason
+
+
+saga_routes = [list_sagas, show_saga, saga_history, cancel_saga, resume_saga, pause_saga]
+
+# ---------------------------------------------------------------------------------------------------- query parameters
+
+
+def _write_cursor(place: tuple[int, str]) -> str:
+    return urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+class _Given:
+    """The query parameters of a list, each of which is right or refused by name."""
+
+    def __init__(self, request: AnyRequest) -> None:
+        self._all = request.query_params
+
+    def _one(self, name: str) -> str | None:
+        values = self._all.getall(name, [])
+        if len(values) > 1:
+            raise invalid(FieldError(name, "give it once"))
+        return values[0] if values else None
+
+    def statuses(self) -> tuple[str, ...]:
+        statuses = [status for value in self._all.getall("status", []) for status in value.split(",")]
+        if unknown := [status for status in statuses if status not in STATUSES]:
+            raise invalid(FieldError("status", f"{unknown[0]!r:.40} is none of {', '.join(STATUSES)}"))
+        return tuple(dict.fromkeys(statuses))
+
+    def text(self, name: str) -> str:
+        value = self._one(name)
+        if value is not None and not (1 <= len(value) <= _MAX_ID and value.isprintable()):
+            raise invalid(FieldError(name, f"give 1 to {_MAX_ID} printable characters"))
+        return value or ""
+
+    def instant(self, name: str) -> int | None:
+        value = self._one(name)
+        if value is None:
+            return None
+        try:
+            parsed = msgspec.convert(value, Instant)
+            return (parsed - _EPOCH) // timedelta(microseconds=1)
+        except msgspec.ValidationError as error:
+            raise invalid(FieldError(name, "give an RFC 3339 instant, e.g. 2026-11-23T10:00:00Z (write + as %2B)")) from error
+
+    def limit(self) -> int:
+        value = self._one("limit")
+        if value is None:
+            return _PAGE
+        if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_PAGE):  # noqa: PLR2004
+            raise invalid(FieldError("limit", f"give a whole number from 1 to {MAX_PAGE}"))
+        return int(value)
+
+    def cursor(self) -> tuple[int, str] | None:
+        value = self._one("cursor")
+        if value is None:
+            return None
+        try:
+            started_at, saga_id = _cursor.decode(urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4)))
+        except (NotBase64, ValueError) as error:
+            raise invalid(FieldError("cursor", "give a next_cursor as it was answered")) from error
+        return started_at, saga_id

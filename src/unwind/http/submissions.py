@@ -1,0 +1,56 @@
+"""What a request that starts a saga says besides its body: its idempotency key and its trace."""
+
+import re
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid5
+
+from litestar import Request
+from msgspec import Struct
+
+from unwind.http.openapi import Parameter
+from unwind.http.problems import FieldError, invalid
+
+_NAMESPACE = UUID("6f1d0c52-7d1b-5b0e-9c57-3f0f6a1d8a11")
+"""Fixed for good: stored saga ids were derived with it."""
+_TENANT = "default"
+_KEY = re.compile(r"[!-~]{1,255}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+IDEMPOTENCY_KEY = Parameter(
+    "Idempotency-Key",
+    "Makes the call repeatable: the same key with the same body is answered as the first time; with another body, 422.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    place="header",
+)
+TRACEPARENT = Parameter(
+    "traceparent",
+    "W3C trace context. It is carried into every command of the saga; one that is not valid is ignored.",
+    {"type": "string"},
+    place="header",
+)
+
+
+class Submission(Struct, frozen=True):
+    """The arguments of `Engine.start` that come from headers. Without a key, `saga_id` and `request_hash` are empty."""
+
+    saga_id: str = ""
+    request_hash: str = ""
+    traceparent: str = ""
+
+
+def submission(request: Request[Any, Any, Any], canonical_body: bytes) -> Submission:
+    """Read the headers of a request whose validated body has this canonical form.
+
+    The saga's id is derived from tenant, route and key, so that the saga's first event is the record of the key.
+    Raises RequestError for a key that is not 1 to 255 visible ASCII characters.
+    """
+    trace = request.headers.get("traceparent", "")
+    traceparent = trace if _TRACEPARENT.fullmatch(trace) else ""
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
+        return Submission(traceparent=traceparent)
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+        raise invalid(FieldError("Idempotency-Key", "give one key of 1 to 255 visible ASCII characters"))
+    saga_id = uuid5(_NAMESPACE, f"{_TENANT}/{request.method} {request.url.path.rstrip('/')}/{keys[0]}")
+    return Submission(str(saga_id), sha256(canonical_body).hexdigest(), traceparent)

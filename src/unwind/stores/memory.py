@@ -1,0 +1,173 @@
+"""The store in plain dicts: the oracle that other stores are compared with, and the store of tests and the simulator."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from unwind.core.codec import Snapshot
+from unwind.errors import RejectedError, UnavailableError
+from unwind.ports import (
+    Claimed,
+    Committed,
+    Loaded,
+    LogEntry,
+    Move,
+    Query,
+    SagaRow,
+    StoredStream,
+    StreamAppend,
+    Tail,
+    Unit,
+)
+
+ASLEEP = frozenset(("completed", "compensated", "paused"))
+"""Statuses of rows that nothing wakes."""
+
+
+class MemoryStore:
+    """All of `unwind.ports.Store`, durable as long as the object. Calls never yield to the event loop."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        """`now` tells the time in microseconds since the epoch."""
+        self._now = now
+        self._closed = False
+        self._log: list[LogEntry] = []
+        self._streams: dict[str, dict[int, LogEntry]] = {}
+        self._rows: dict[str, SagaRow] = {}
+        self._awake: set[str] = set()
+        self._snapshots: dict[str, Snapshot] = {}
+        self._leases: dict[str, dict[str, int]] = {}
+        self._cursors: dict[str, str] = {}
+        self._definitions: dict[tuple[str, int], str] = {}
+
+    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+        self._refuse_when_closed()
+        known = self._definitions
+        return [(name, version, digest) for name, version, digest in revisions
+                if known.setdefault((name, version), digest) != digest]
+
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
+        self._refuse_when_closed()
+        now = self._now()
+        found = {}
+        for stream, after in streams.items():
+            commits = self._commits(stream, after)
+            leases = {effect: until for effect, until in self._leases.get(stream, {}).items() if until > now}
+            if not commits and not leases:
+                continue
+            snapshot = self._snapshots.get(stream) if snapshots else None
+            if snapshot is not None and snapshot.version <= after:
+                snapshot = None
+            if snapshot is not None:
+                commits = [commit for commit in commits if commit[0] > snapshot.version]
+            found[stream] = StoredStream(snapshot, tuple(commits), leases)
+        return Loaded(now, found)
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        self._refuse_when_closed()
+        if len({unit.head.stream for unit in units}) != len(units):
+            raise ValueError("two units of one batch have the same head stream; fold them into one")
+        now = self._now()
+        won = [unit for unit in units if unit.head.version not in self._streams.get(unit.head.stream, ())]
+        self._refuse_poison(won)
+        for unit in won:
+            self._append(unit.head, now)
+        for unit in won:
+            for append in unit.others:
+                self._append(append, now)
+            if unit.row is not None:
+                self._write(unit.row)
+            self._keep(unit.head.stream, unit.snapshot)
+        return Committed(now, frozenset(unit.head.stream for unit in won))
+
+    async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
+        self._refuse_when_closed()
+        now = self._now()
+        wakes = [(row.wake_at, row.id) for row in map(self._rows.__getitem__, self._awake)
+                 if row.wake_at is not None and row.wake_at <= now and row.revision in revisions]
+        taken = [saga for _, saga in sorted(wakes)[:limit]]
+        for saga in taken:
+            self._rows[saga] = replace(self._rows[saga], wake_at=now + push)
+        return Claimed(now, dict.fromkeys(taken, now + push))
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        self._refuse_when_closed()
+        for move in moves:
+            row = self._rows.get(move.id)
+            if row is not None and row.wake_at == move.token:
+                self._rows[move.id] = replace(row, wake_at=move.wake_at)
+
+    async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
+        self._refuse_when_closed()
+        until = self._now() + duration
+        for effect in effect_ids:
+            self._leases.setdefault(effect.rsplit("/", 2)[0], {})[effect] = until
+
+    async def tail(self, consumer: str, limit: int) -> Tail:
+        self._refuse_when_closed()
+        start = int(self._cursors.get(consumer, "0"))
+        entries = tuple(self._log[start : start + limit])
+        return Tail(entries, str(entries[-1].position if entries else start))
+
+    async def advance(self, consumer: str, cursor: str) -> None:
+        self._refuse_when_closed()
+        self._cursors[consumer] = cursor
+
+    async def find(self, query: Query) -> Sequence[SagaRow]:
+        self._refuse_when_closed()
+        rows = [row for row in self._rows.values() if _matches(row, query)]
+        rows.sort(key=lambda row: (row.started_at, row.id), reverse=True)
+        return rows[: query.limit]
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise UnavailableError("the store is closed")
+
+    def _commits(self, stream: str, after: int) -> list[tuple[int, bytes]]:
+        entries = self._streams.get(stream, {})
+        return sorted((version, entry.events) for version, entry in entries.items() if version > after)
+
+    def _refuse_poison(self, won: Iterable[Unit]) -> None:
+        taken = {(unit.head.stream, unit.head.version) for unit in won}
+        for unit in won:
+            row = unit.row
+            if row is not None and (row.status in ASLEEP) != (row.wake_at is None):
+                raise RejectedError(f"saga {row.id}: status {row.status!r} does not go with wake_at {row.wake_at}")
+            for append in unit.others:
+                key = (append.stream, append.version)
+                if key in taken or append.version in self._streams.get(append.stream, ()):
+                    raise RejectedError(f"stream {append.stream} has an event {append.version} already")
+                taken.add(key)
+
+    def _append(self, append: StreamAppend, now: int) -> None:
+        entry = LogEntry(len(self._log) + 1, append.stream, append.category, append.version, append.events, now)
+        self._log.append(entry)
+        self._streams.setdefault(append.stream, {})[append.version] = entry
+
+    def _write(self, row: SagaRow) -> None:
+        self._rows[row.id] = row
+        if row.wake_at is None:
+            self._awake.discard(row.id)
+        else:
+            self._awake.add(row.id)
+
+    def _keep(self, stream: str, snapshot: Snapshot | None) -> None:
+        if snapshot is None:
+            return
+        kept = self._snapshots.get(stream)
+        if kept is None or kept.version < snapshot.version:
+            self._snapshots[stream] = snapshot
+
+
+def _matches(row: SagaRow, query: Query) -> bool:
+    return (
+        (not query.ids or row.id in query.ids)
+        and (not query.statuses or row.status in query.statuses)
+        and (not query.definition or row.definition == query.definition)
+        and (query.started_from is None or row.started_at >= query.started_from)
+        and (query.started_to is None or row.started_at < query.started_to)
+        and (query.before is None or (row.started_at, row.id) < query.before)
+    )

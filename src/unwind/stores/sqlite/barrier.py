@@ -1,0 +1,166 @@
+"""A participant's database in an SQLite file: its own tables and the barrier, written by one thread."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import msgspec
+import structlog
+from msgspec import Raw
+
+from unwind.core.barrier import Answer
+from unwind.errors import SettingsError
+from unwind.ports import ParticipantTransaction
+from unwind.stores.inline import run_inline
+from unwind.stores.sqlite.connection import open_writer
+from unwind.stores.statements import read_statements
+
+log = structlog.get_logger("unwind.participant")
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+SQL = read_statements(Path(__file__).with_name("barrier.sql"))
+# With a comment, so that they are never found prepared when a handler says the same: see `_Database._authorize`.
+BEGIN = "BEGIN IMMEDIATE /* batch */"
+COMMIT = "COMMIT /* batch */"
+ROLLBACK = "ROLLBACK /* batch */"
+
+
+class SQLiteParticipantStore:
+    """Implements `ParticipantStore`; handlers get the `sqlite3.Connection`, and may not end its transaction."""
+
+    def __init__(self, thread: ThreadPoolExecutor, database: "_Database") -> None:
+        """Use `open`."""
+        self._thread = thread
+        self._database = database
+
+    @classmethod
+    async def open(cls, path: str | Path, schema: str | Sequence[str] = ()) -> "SQLiteParticipantStore":
+        """Open the file, and bring it to the newest `schema`: SQL scripts, each run once, in order, never changed.
+
+        Raises UnavailableError when another process writes the file, SettingsError when it is of a newer program.
+        """
+        scripts = [schema] if isinstance(schema, str) else schema
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"participant {Path(path).name}")
+        loop = asyncio.get_running_loop()
+        try:
+            database = await loop.run_in_executor(thread, _Database, Path(path), scripts)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(thread, database)
+
+    async def transact(self, work: Callable[[ParticipantTransaction[sqlite3.Connection]], Coroutine[Any, Any, R]]) -> R:
+        """Run `work` in one durable transaction, in the file's own thread; it must not wait for anything."""
+        return await self._run(self._database.transact, work)
+
+    async def read(self, question: Callable[[sqlite3.Connection], R]) -> R:
+        """What `question` finds; it must not write."""
+        return await self._run(self._database.read, question)
+
+    async def purge(self, older_than: int) -> int:
+        """Forget old answers."""
+        return await self._run(self._database.purge, older_than)
+
+    async def close(self) -> None:
+        """Close the file after what is being written."""
+        await self._run(self._database.close)
+        self._thread.shutdown()
+
+    async def _run(self, function: Callable[[*Ts], R], *args: *Ts) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+
+class _Database:
+    """The open file. Everything here runs in its thread."""
+
+    def __init__(self, path: Path, scripts: Sequence[str]) -> None:
+        self.connection = open_writer(path)
+        self._in_work = False
+        try:
+            self.connection.execute(SQL["schema"])
+            self._migrate(path, scripts)
+        except BaseException:
+            self.connection.close()
+            raise
+        self.connection.set_authorizer(self._authorize)
+
+    def _migrate(self, path: Path, scripts: Sequence[str]) -> None:
+        connection = self.connection
+        done: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if done > len(scripts):
+            raise SettingsError(
+                f"{path} has schema {done}, this program knows {len(scripts)}; start the program that last used it"
+            )
+        for number, script in enumerate(scripts[done:], done + 1):
+            try:
+                connection.executescript(f"{BEGIN};\n{script}\n;PRAGMA user_version = {number};\n{COMMIT}")
+            except sqlite3.Error:
+                if connection.in_transaction:
+                    connection.execute(ROLLBACK)
+                raise
+
+    def _authorize(self, action: int, operation: str | None, *_: str | None) -> int:
+        """A handler that ended the transaction would tear its effect from the barrier's row."""
+        if action == sqlite3.SQLITE_TRANSACTION and self._in_work:
+            log.error("handler_ends_transaction", operation=operation, mend="return an answer, or raise TryAgain")
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK
+
+    def transact(self, work: Callable[[ParticipantTransaction[sqlite3.Connection]], Coroutine[Any, Any, R]]) -> R:
+        connection = self.connection
+        connection.execute(BEGIN)
+        try:
+            self._in_work = True
+            try:
+                result = run_inline(work(_Transaction(connection)))
+            finally:
+                self._in_work = False
+            connection.execute(COMMIT)
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(ROLLBACK)
+            raise
+        return result
+
+    def read(self, question: Callable[[sqlite3.Connection], R]) -> R:
+        self.connection.execute("PRAGMA query_only = ON")
+        try:
+            return question(self.connection)
+        finally:
+            self.connection.execute("PRAGMA query_only = OFF")
+
+    def purge(self, older_than: int) -> int:
+        return self.connection.execute(SQL["purge"], (older_than,)).rowcount
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class _Transaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.handle = connection
+
+    async def lookup(self, effect_ids: Sequence[str]) -> Mapping[str, Answer]:
+        rows = self.handle.execute(SQL["lookup"], (msgspec.json.encode(effect_ids).decode(),))
+        return {key: Answer(outcome, name, Raw(reply.encode()), reason) for key, outcome, name, reply, reason in rows}
+
+    async def record(self, rows: Mapping[str, Answer]) -> None:
+        self.handle.executemany(
+            SQL["record"],
+            [(key, row.outcome, row.name, bytes(row.payload).decode(), row.reason) for key, row in rows.items()],
+        )
+
+    async def savepoint(self) -> None:
+        self.handle.execute("SAVEPOINT handler")
+
+    async def release(self) -> None:
+        self.handle.execute("RELEASE handler")
+
+    async def rollback(self) -> None:
+        self.handle.execute("ROLLBACK TO handler")
+        self.handle.execute("RELEASE handler")

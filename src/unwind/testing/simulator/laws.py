@@ -1,0 +1,242 @@
+"""The laws a schedule must keep, checked against a second, independent model of a saga folded from its events.
+
+It shares no transition with the core: a rule that is lost there shows as a broken law here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from unwind.core import messages as m
+from unwind.core.saga import Kind, Saga
+
+LIVE = ("running", "compensating")
+RESEND = 2_000_000
+LEASE = 6_000_000
+
+
+class Law(Exception):
+    """A broken law, by name."""
+
+
+class Model:
+    """What a saga is by its events, as plain as can be."""
+
+    def __init__(self, saga: Saga[Any]) -> None:
+        """`saga` gives the names and kinds of the steps."""
+        self.saga = saga
+        self.names = [plan.name for plan in saga.plans]
+        self.undoable = {plan.name for plan in saga.plans if plan.undoable}
+        self.pivot = next((plan.name for plan in saga.plans if plan.kind is Kind.PIVOT), None)
+        self.plans = {plan.name: plan for plan in saga.plans}
+        self.version = 0
+        self.status = "new"
+        self.paused = False
+        self.blocked: tuple[int, int] | None = None
+        self.deadline: int | None = None
+        self.steps: dict[str, dict[str, Any]] = {}
+        self.targets: list[str] = []
+        self.undo: dict[str, Any] | None = None
+        self.ended_at = 0
+        self.notes = 0
+
+    # ------------------------------------------------------------------------------------------------------------ fold
+
+    def apply(self, event: m.Event, failures: set[tuple[str, str, int]]) -> None:
+        """One more event; raises Law when it may not happen now. `failures` are the failures that were really reported."""
+        if self.status not in (*LIVE, "new"):
+            raise Law("event_after_the_end")
+        if isinstance(event, m.SagaStarted) != (self.status == "new"):
+            raise Law("not_started_once")
+        self.version += 1
+        handler = getattr(self, "_" + type(event).__name__)
+        handler(event) if type(event) not in _JUDGED else handler(event, failures)
+
+    def _SagaStarted(self, event: m.SagaStarted) -> None:  # noqa: N802
+        self.status, self.deadline = "running", event.deadline
+
+    def _StepStarted(self, event: m.StepStarted) -> None:  # noqa: N802
+        self._forward("step_started")
+        if event.step in self.steps or event.step != self.names[len(self.steps)]:
+            raise Law("step_out_of_order")
+        if self.paused:
+            raise Law("work_begun_while_paused")
+        if any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
+            raise Law("step_started_before_the_last_one_was_done")
+        self.steps[event.step] = {"st": "out", **self._clock(event.attempt)}
+        self.blocked = None
+
+    def _StepSkipped(self, event: m.StepSkipped) -> None:  # noqa: N802
+        self._forward("step_skipped")
+        self.steps[event.step] = {"st": "skipped", "n": 0}
+        self.blocked = None
+
+    def _StepDone(self, event: m.StepDone) -> None:  # noqa: N802
+        self._forward("step_done")
+        self._end(event.step, "done", ("out", "backoff"))
+        self.blocked = None
+
+    def _StepRefused(self, event: m.StepRefused) -> None:  # noqa: N802
+        self._forward("step_refused")
+        self._end(event.step, "refused", ("out", "backoff"))
+        self.blocked = None
+
+    def _StepUnknown(self, event: m.StepUnknown, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+        self._over(event, "do", self.steps[event.step], failures)
+        self._forward("step_unknown")
+        self._end(event.step, "unknown", ("out",))
+
+    def _StepFailed(self, event: m.StepFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+        step = self.steps[event.step]
+        self._over(event, "do", step, failures)
+        self._end(event.step, "backoff", ("out",))
+        step["retry"] = event.retry_at
+
+    def _StepRetried(self, event: m.StepRetried) -> None:  # noqa: N802
+        self._forward("step_retried")
+        step = self.steps[event.step]
+        if step["st"] != "backoff" or event.attempt.number != step["n"] + 1:
+            raise Law("retry_without_a_backoff")
+        step.update(st="out", **self._clock(event.attempt))
+
+    def _StepSettled(self, event: m.StepSettled) -> None:  # noqa: N802
+        self._end(event.step, {"ok": "done", "refused": "refused", "failed": "unknown"}[event.outcome], ("out",))
+        if event.outcome == "refused" and event.step in self.targets:
+            self.targets.remove(event.step)
+
+    def _CompensationStarted(self, event: m.CompensationStarted) -> None:  # noqa: N802
+        self._forward("compensation_started")
+        pivot = self.steps.get(self.pivot or "")
+        if pivot is not None and pivot["st"] != "refused":
+            raise Law("turned_round_past_the_pivot")
+        expected = [
+            name
+            for name, step in reversed(self.steps.items())
+            if step["st"] in {"done", "unknown", "out", "backoff"} and name in self.undoable
+        ]
+        if list(event.targets) != expected:
+            raise Law("wrong_compensation_targets")
+        self.status, self.targets, self.blocked = "compensating", expected, None
+        self.paused = self.paused and event.cause != "cancelled"
+
+    def _UndoStarted(self, event: m.UndoStarted) -> None:  # noqa: N802
+        if self.status != "compensating" or self.undo is not None or self.targets[:1] != [event.step]:
+            raise Law("undo_out_of_order")
+        if self.paused:
+            raise Law("work_begun_while_paused")
+        self.undo = {"step": event.step, "st": "out", **self._clock(event.attempt)}
+        self.blocked = None
+
+    def _UndoFailed(self, event: m.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+        undo = self._current_undo(event.step)
+        self._over(event, "undo", undo, failures)
+        undo.update(st="backoff", retry=event.retry_at)
+
+    def _UndoRetried(self, event: m.UndoRetried) -> None:  # noqa: N802
+        undo = self._current_undo(event.step)
+        if undo["st"] != "backoff" or event.attempt.number != undo["n"] + 1:
+            raise Law("retry_without_a_backoff")
+        undo.update(st="out", **self._clock(event.attempt))
+
+    def _UndoDone(self, event: m.UndoDone) -> None:  # noqa: N802
+        self._current_undo(event.step)
+        if self.targets[:1] != [event.step]:
+            raise Law("undone_out_of_order")
+        self.targets.pop(0)
+        self.undo, self.blocked = None, None
+
+    def _ActionTakenOver(self, event: m.ActionTakenOver) -> None:  # noqa: N802
+        run = self._current_undo(event.step) if event.direction == "undo" else self.steps[event.step]
+        if event.at < run["since"] + LEASE:
+            raise Law("taken_over_within_the_lease")
+        run["since"] = event.at
+
+    def _SagaBlocked(self, event: m.SagaBlocked) -> None:  # noqa: N802
+        self.blocked = (event.at, event.retry_every)
+
+    def _SagaPaused(self, _: m.SagaPaused) -> None:  # noqa: N802
+        self.paused = True
+
+    def _SagaResumed(self, event: m.SagaResumed) -> None:  # noqa: N802
+        self.paused, self.blocked = False, None
+        for run in [*self.steps.values(), *([self.undo] if self.undo else [])]:
+            if run["st"] == "out" and run["expires"] is not None:
+                run["expires"] += event.at - run["since"]
+                run["since"] = event.at
+
+    def _DomainRecorded(self, event: m.DomainRecorded) -> None:  # noqa: N802
+        self.notes += event.count
+
+    def _SagaCompleted(self, event: m.SagaCompleted) -> None:  # noqa: N802
+        self._forward("saga_completed")
+        if list(self.steps) != self.names or any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
+            raise Law("completed_without_every_step_done")
+        self.status, self.ended_at = "completed", event.at
+
+    def _SagaCompensated(self, event: m.SagaCompensated) -> None:  # noqa: N802
+        if self.status != "compensating" or self.targets or self.undo:
+            raise Law("compensated_with_steps_left_to_undo")
+        self.status, self.ended_at = "compensated", event.at
+
+    # ------------------------------------------------------------------------------------------------------- judgements
+
+    @staticmethod
+    def _clock(attempt: m.Attempt) -> dict[str, Any]:
+        return {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
+
+    def _forward(self, what: str) -> None:
+        if self.status != "running":
+            raise Law(f"{what}_after_turning_round")
+
+    def _end(self, name: str, status: str, allowed: Sequence[str]) -> None:
+        if name not in self.steps or self.steps[name]["st"] not in allowed:
+            raise Law(f"{status}_from_{self.steps.get(name, {}).get('st')}")
+        self.steps[name]["st"] = status
+
+    def _current_undo(self, step: str) -> dict[str, Any]:
+        if self.undo is None or self.undo["step"] != step:
+            raise Law("answer_for_an_undo_that_is_not_outstanding")
+        return self.undo
+
+    def _over(
+        self,
+        event: m.StepFailed | m.StepUnknown | m.UndoFailed,
+        direction: str,
+        run: dict[str, Any],
+        failures: set[tuple[str, str, int]],
+    ) -> None:
+        """An attempt ends by a failure reported for that very attempt, or because its time is up."""
+        if run["expires"] is None:
+            return
+        if event.timed_out and event.at < run["expires"]:
+            raise Law("timed_out_before_its_time")
+        if not event.timed_out and (event.step, direction, run["n"]) not in failures:
+            raise Law("attempt_ended_by_a_failure_of_another")
+
+    def latest_wake(self, now: int) -> int | None:
+        """When the saga must be awake at the latest, by rule; None: it needs no wake-up."""
+        if self.status not in LIVE or self.paused:
+            return None
+        candidates: list[int] = []
+        if self.blocked is not None:
+            since, every = self.blocked
+            candidates.append(_multiple(since, every, now))
+        else:
+            runs = self.steps.values() if self.status == "running" else [self.undo] if self.undo else []
+            for run in runs:
+                if run["st"] == "backoff":
+                    candidates.append(run["retry"])
+                elif run["st"] == "out":
+                    candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
+                    candidates.extend([] if run["expires"] is None else [run["expires"]])
+            if self.status == "compensating" and self.undo is None and self.targets:
+                candidates.append(_multiple(self.steps[self.targets[0]]["since"], LEASE, now))
+        if self.deadline is not None and self.status == "running" and (self.pivot or "") not in self.steps:
+            candidates.append(self.deadline)
+        return min(candidates, default=now)
+
+
+_JUDGED = {m.StepUnknown, m.StepFailed, m.UndoFailed}
+
+
+def _multiple(since: int, every: int, now: int) -> int:
+    return since + every * (max(0, now - since) // every + 1)

@@ -1,0 +1,143 @@
+"""An asyncio event loop whose clock jumps to the next timer: hours pass in milliseconds, and always in the same order."""
+
+import asyncio
+import heapq
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Stalled(Exception):
+    """Nothing is left to run, and what was waited for has not come."""
+
+
+class VirtualLoop(asyncio.AbstractEventLoop):
+    """Runs callbacks in order of time, then of scheduling. No I/O, no threads."""
+
+    def __init__(self) -> None:
+        """Time starts at zero."""
+        self._now = 0.0
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._sequence = 0
+        self._closed = False
+        self.steps = 0
+        """Callbacks run so far."""
+        self.errors: list[dict[str, Any]] = []
+        """What tasks and callbacks raised that nobody took."""
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    def run(self, main: Coroutine[Any, Any, T], *, until: float, steps: int) -> T:
+        """Run to the end of `main`.
+
+        Raises Stalled when virtual time passes `until`, more than `steps` callbacks run, or nothing is left to run.
+        """
+        events._set_running_loop(self)
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                self._turn(until, steps)
+            return task.result()
+        finally:
+            events._set_running_loop(None)
+
+    def _turn(self, until: float, steps: int) -> None:
+        if not self._ready:
+            if not self._timers:
+                raise Stalled("nothing is left to run")
+            self._now, _, timer = heapq.heappop(self._timers)
+            if self._now > until:
+                raise Stalled(f"it is {self._now:.1f} s and not over")
+            self._ready.append(timer)
+        self.steps += 1
+        if self.steps > steps:
+            raise Stalled(f"{self.steps} steps and not over at {self._now:.1f} s")
+        handle = self._ready.popleft()
+        if not handle.cancelled():
+            handle._run()
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """Run after what is ready already."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run after so many virtual seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run at a virtual time."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._sequence += 1
+        heapq.heappush(self._timers, (max(when, self._now), self._sequence, timer))
+        return timer
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
+        """A task of this loop."""
+        return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what went wrong for the checker."""
+        self.errors.append(context)
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def is_running(self) -> bool:
+        """While `run` runs."""
+        return events._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        """After `close`."""
+        return self._closed
+
+    def close(self) -> None:
+        """Cancel what is left and let it end."""
+        self._timers.clear()
+        events._set_running_loop(self)
+        try:
+            for task in asyncio.all_tasks(self):
+                task.cancel()
+            while self._ready:
+                handle = self._ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            events._set_running_loop(None)
+        self._closed = True
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are passed over when their time comes."""
+
+
+class VirtualClock:
+    """`unwind.ports.Clock` on a virtual loop."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        """`loop` gives the time."""
+        self._loop = loop
+
+    def monotonic(self) -> int:
+        """Virtual microseconds."""
+        return int(self._loop.time() * 1_000_000)
+
+    async def sleep(self, duration: int) -> None:
+        """Wait for virtual microseconds."""
+        await asyncio.sleep(duration / 1_000_000)

@@ -1,0 +1,146 @@
+"""Small sagas for the tests of the core: trips, whose parts are booked one after another."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from unwind.core.messages import Record
+from unwind.core.saga import (
+    PROCEED,
+    ActionCall,
+    ActionStep,
+    Command,
+    CommandStep,
+    Kind,
+    Outcome,
+    RecordStep,
+    Refusal,
+    Retry,
+    Saga,
+    Step,
+    Verdict,
+)
+
+SECONDS = 1_000_000
+TWICE = Retry.fixed(2, timedelta(seconds=10))
+
+
+class Trip(Struct, frozen=True):
+    traveller: str = "ada"
+    codes: tuple[str, ...] = ()
+
+
+class Book(Command, frozen=True, tag="agency.book"):
+    part: str
+    codes: tuple[str, ...] = ()
+
+
+class Unbook(Command, frozen=True, tag="agency.unbook"):
+    part: str
+    codes: tuple[str, ...] = ()
+
+
+class Booked(Struct, frozen=True):
+    code: str
+
+
+class Noted(Struct, frozen=True, tag="noted/1"):
+    text: str
+
+
+def note(text: str) -> Record:
+    return Record("diary-1", "diary", Noted(text))
+
+
+BOOKED = Booked("x1")
+
+
+class Booking(CommandStep[Trip, Booked]):
+    """A step done by a participant."""
+
+    retry = TWICE
+    undo_retry = TWICE
+
+    def execute(self, context: Trip) -> Command:
+        return Book(self.name, context.codes)
+
+    def succeeded(self, context: Trip, reply: Booked) -> Trip | Outcome[Trip]:
+        return replace(context, codes=(*context.codes, reply.code))
+
+
+class Errand(ActionStep[Trip, Any]):
+    """A step done in the worker."""
+
+    retry = TWICE
+    undo_retry = TWICE
+
+    async def run(self, context: Trip, call: ActionCall) -> Any:
+        raise AssertionError("the core runs nothing")
+
+
+class Diary(RecordStep[Trip]):
+    """A step that only records."""
+
+    def record(self, context: Trip) -> Outcome[Trip]:
+        return Outcome(context, [note(f"{self.name} done")])
+
+
+class _UndoneBooking(Booking):
+    def compensate(self, context: Trip) -> Command:
+        return Unbook(self.name, context.codes)
+
+
+class _UndoneErrand(Errand):
+    async def compensate(self, context: Trip, call: ActionCall) -> Refusal | None:
+        raise AssertionError("the core runs nothing")
+
+
+class _UndoneDiary(Diary):
+    def compensate(self, context: Trip) -> Outcome[Trip]:
+        return Outcome(context, [note(f"{self.name} undone")])
+
+
+class Guarded(Step[Trip, Any]):
+    """Mixed in: a guard whose answer is given from outside."""
+
+    verdict: ClassVar[Any] = PROCEED
+
+    def guard(self, context: Trip) -> Verdict:
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict  # type: ignore[no-any-return]
+
+
+def _made(bases: tuple[type, ...], name: str, attributes: dict[str, object]) -> Any:
+    if "verdict" in attributes:
+        bases = (Guarded, *bases)
+    return type(name.title(), bases, {"name": name, **attributes})()
+
+
+def booking(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """A command step; past the pivot, or as the pivot, without an undo."""
+    return _made((_UndoneBooking if kind is Kind.COMPENSATABLE else Booking,), name, {"kind": kind, **attributes})
+
+
+def errand(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """An action."""
+    return _made((_UndoneErrand if kind is Kind.COMPENSATABLE else Errand,), name, {"kind": kind, **attributes})
+
+
+def diary(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """A step that only records."""
+    return _made((_UndoneDiary if kind is Kind.COMPENSATABLE else Diary,), name, {"kind": kind, **attributes})
+
+
+def trip(*steps: Step[Any, Any], **options: Any) -> Saga[Trip]:
+    """A saga of these steps."""
+    parts: Sequence[Step[Any, Any]] = steps or (booking("flight"), booking("hotel"), booking("car"))
+    return Saga("trip", context=Trip, steps=parts, **options)
+
+
+def pivotal(**options: Any) -> Saga[Trip]:
+    """A flight that can be undone, a hotel that is the point of no return, a car after it."""
+    return trip(booking("flight"), booking("hotel", Kind.PIVOT), booking("car", Kind.RETRIABLE), **options)
