@@ -10,6 +10,11 @@ from litestar import Response, get, post
 from litestar.params import Dependency
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
+
+from order_saga.application.context import MAX_ITEMS, MAX_NAME, MAX_QUANTITY, OrderView, place, show_order
+from order_saga.application.order_saga import order_saga
+from order_saga.domain.money import MAX_CENTS, from_cents
+from order_saga.domain.order import ORDER_EVENTS, fold, order_stream
 from unwind import InputError, NotFoundError
 from unwind.http import (
     IDEMPOTENCY_KEY,
@@ -22,11 +27,6 @@ from unwind.http import (
     read_json,
     submission,
 )
-
-from order_saga.application.context import MAX_ITEMS, MAX_NAME, MAX_QUANTITY, OrderView, place, show_order
-from order_saga.application.order_saga import order_saga
-from order_saga.domain.money import MAX_CENTS, from_cents
-from order_saga.domain.order import ORDER_EVENTS, fold, order_stream
 
 _LONGEST_NUMBER = 64
 """Characters. More digits than any price has, few enough to cost nothing."""
@@ -97,7 +97,6 @@ def _decimal(price: Raw, field: str) -> Decimal:
     "/orders",
     status_code=202,
     docs=Docs(
-        "Place an order",
         (
             Answer(
                 202,
@@ -107,13 +106,16 @@ def _decimal(price: Raw, field: str) -> Decimal:
             ),
         ),
         (400, 413, 415, 422, 503),
-        "Reserves the goods, takes the payment, creates the shipment, completes the order.",
         "orders",
         (IDEMPOTENCY_KEY, TRACEPARENT),
         OrderRequest,
     ),
 )
 async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> Response[OrderAccepted]:
+    """Place an order.
+
+    Reserves the goods, takes the payment, creates the shipment, completes the order; or undoes all of it.
+    """
     order = await read_json(request, _request)
     items = [
         (item.product_id, item.quantity, _decimal(item.price, f"items[{number}].price"))
@@ -135,9 +137,10 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
 
 @get(
     "/orders/{order_id:str}",
-    docs=Docs("Show an order", (Answer(200, "The order as it is now", OrderView),), (404, 422, 503), tag="orders"),
+    docs=Docs((Answer(200, "The order as it is now", OrderView),), (404, 422, 503), tag="orders"),
 )
 async def show_order_now(order_id: str, queries: TheQueries) -> Raw:
+    """Show an order."""
     try:
         stream = order_stream(str(UUID(order_id)))
     except ValueError as error:

@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import Any
 
 from msgspec import Struct
+from unwind.stores.sqlite.store import SQLiteStore
 from uuid_utils import uuid7
 
 from unwind.buses.memory import MemoryBus
@@ -26,7 +27,6 @@ from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
 from unwind.settings import Settings
 from unwind.stores.sqlite.barrier import SQLiteParticipantStore
-from unwind.stores.sqlite.store import SQLiteStore
 
 
 class Embedded(Struct, frozen=True):
@@ -79,9 +79,7 @@ async def open_worker(
         stack.push_async_callback(bus.close)
         limits = Limits(inbox=settings.max_waiting)
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        engine = Engine(
-            store, bus, sagas, clock=clock, worker=worker, new_id=new_id, jitter=random, limits=limits
-        )
+        engine = Engine(store, bus, sagas, clock=clock, worker=worker, new_id=new_id, jitter=random, limits=limits)
         services = []
         for each in embedded:
             own = await SQLiteParticipantStore.open(participant_file(settings, each.participant.service), each.schema)

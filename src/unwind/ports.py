@@ -271,7 +271,7 @@ class ParticipantTransaction(Protocol[Tx_co]):
 
     @property
     def handle(self) -> Tx_co:
-        """What handlers write with; valid until the next call of `rollback`."""
+        """What a handler writes with, between `savepoint` and `release` or `rollback`."""
         ...
 
     async def lookup(self, effect_ids: Sequence[str]) -> Mapping[str, Answer]:

@@ -37,7 +37,10 @@ class Settings(Struct, frozen=True):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Settings from variables; an empty one counts as not set. Raises SettingsError naming the first that makes no sense."""
+    """Settings from variables; an empty one counts as not set.
+
+    Raises SettingsError naming the first that makes no sense.
+    """
     given = {name: value.strip() for name, value in environment.items() if value.strip()}
     _refuse_unknown(given)
     _refuse_not_yet(given)

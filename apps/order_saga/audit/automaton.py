@@ -82,8 +82,6 @@ class Automaton:
         step = self._begin(event)
         self.runs[step] = "outstanding"
         self._attempt(f"{step}/do", event, 1)
-        if event.get("pivot"):
-            self.pivot = step
 
     def _step_skipped(self, event: Event) -> None:
         self.runs[self._begin(event)] = "skipped"
@@ -96,6 +94,7 @@ class Automaton:
         over = all(status in {"done", "skipped"} for status in self.runs.values())
         self._expect(over, Rule.LEGAL, f"{event['type']} {step}", f"the steps before it to be over: {self.runs}")
         self.blocked = False
+        self.pivot = step if event.get("pivot") else self.pivot
         return step
 
     def _step_over(self, event: Event) -> None:
@@ -133,7 +132,8 @@ class Automaton:
         self._expect(back, Rule.PIVOT, f"cause {cause}", f"only forward after {self.pivot}")
         owed = [step for step in reversed(self.runs) if self.runs[step] in _TO_UNDO]
         self._expect(targets == owed, Rule.REVERSE, f"targets {targets}", f"{owed}")
-        self.status, self.targets, self.paused, self.blocked = "compensating", targets, False, False
+        self.status, self.targets, self.blocked = "compensating", targets, False
+        self.paused = self.paused and cause != "cancelled"
 
     def _undo_started(self, event: Event) -> None:
         step = str(event["step"])

@@ -18,7 +18,9 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def unwind(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Durable sagas: every saga that is accepted ends, completed or completely undone."""
     typer.echo(context.get_help())

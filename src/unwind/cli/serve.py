@@ -5,12 +5,11 @@ import gc
 import ipaddress
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 
 import structlog
 import uvicorn
-from litestar.types import ASGIApp
 from msgspec import Struct
 
 from unwind.cli.logs import configure_logs
@@ -28,7 +27,8 @@ _BACKLOG = 2048
 class Served(Struct, frozen=True):
     """An application that runs; the process ends when `failed` is resolved."""
 
-    app: ASGIApp
+    app: Callable[..., Awaitable[None]]
+    """ASGI."""
     failed: "asyncio.Future[BaseException]"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 from zlib import crc32
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from unwind.core.messages import Event
 from unwind.core.state import NEW, State, evolve
@@ -27,7 +27,8 @@ SNAPSHOT_CODEC = 1
 
 
 # Numbers in payloads are somebody's money: no upcaster's road may lead through a binary float.
-_documents = msgspec.json.Decoder(list[Document], float_hook=Decimal)
+_raws = msgspec.json.Decoder(list[Raw])
+_document = msgspec.json.Decoder(Document, float_hook=Decimal)
 _exact = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -36,8 +37,8 @@ class EventCodec(Generic[E]):
 
     def __init__(self, union: Any, upcasters: Mapping[str, Upcaster] | None = None) -> None:
         """`union` is the union of the present types; `upcasters` maps each outdated stored name to its mend."""
-        self._types = union
         self._decoder = msgspec.json.Decoder(list[union])
+        self._one = msgspec.json.Decoder(union)
         self._encoder = msgspec.json.Encoder()
         self._upcasters = dict(upcasters or {})
 
@@ -56,10 +57,15 @@ class EventCodec(Generic[E]):
 
     def _decode_outdated(self, data: bytes) -> list[E]:
         try:
-            documents = _documents.decode(data)
+            return [self._decode_one(event) for event in _raws.decode(data)]
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CodecError(f"stored events are not a JSON list of objects: {error}") from error
-        return [self._convert(document) for document in documents]
+
+    def _decode_one(self, event: Raw) -> E:
+        try:
+            return cast("E", self._one.decode(event))
+        except msgspec.ValidationError:
+            return self._convert(_document.decode(event))
 
     def _convert(self, document: Document) -> E:
         seen: set[str] = set()
@@ -70,7 +76,7 @@ class EventCodec(Generic[E]):
             document = self._upcasters[name](document)
         try:
             # Through JSON once more, not `convert`: raw payloads exist only in bytes.
-            return cast("E", msgspec.json.decode(_exact.encode(document), type=self._types))
+            return cast("E", self._one.decode(_exact.encode(document)))
         except msgspec.ValidationError as error:
             raise CodecError(
                 f"stored event {name!r} is not understood ({error}); it was written by another version of this program"

@@ -64,7 +64,7 @@ def _page(schema: Schema) -> Iterator[str]:
 def _operation(method: str, path: str, operation: Schema) -> Iterator[str]:
     yield (
         f'<section id="{operation["operationId"]}"><h2><b class="{method}">{method.upper()}</b> '
-        f"<code>{escape(path)}</code></h2><p>{escape(operation['summary'])}. {_prose(operation['description'])}</p>"
+        f"<code>{escape(path)}</code></h2><p>{escape(operation['summary'])} {_prose(operation['description'])}</p>"
     )
     if operation["parameters"]:
         yield "<table><caption>Parameters</caption>"
@@ -80,13 +80,15 @@ def _operation(method: str, path: str, operation: Schema) -> Iterator[str]:
     yield "<table><caption>Answers</caption>"
     for status, response in operation["responses"].items():
         yield (
-            f"<tr><th>{status}</th><td>{_prose(response['description'])}</td><td>{_content(response['content'])}</td></tr>"
+            f"<tr><th>{status}</th><td>{_prose(response['description'])}</td>"
+            f"<td>{_content(response['content'])}</td></tr>"
         )
     yield "</table></section>"
 
 
 def _type(name: str, kind: Schema) -> Iterator[str]:
-    yield f'<section id="type-{escape(name)}"><h3>{escape(name)}</h3><p>{_prose(kind.get("description", ""))}</p><table>'
+    about = _prose(kind.get("description", ""))
+    yield f'<section id="type-{escape(name)}"><h3>{escape(name)}</h3><p>{about}</p><table>'
     required = kind.get("required", ())
     for field, shape in kind.get("properties", {}).items():
         mark = "" if field in required else " (optional)"

@@ -39,28 +39,30 @@ class Readiness(Struct, frozen=True):
     checks: dict[str, CheckResult]
 
 
-_ALIVE = Docs("Whether the process answers", (Answer(200, "It does", Alive),), tag="health")
+_ALIVE = Docs((Answer(200, "It does", Alive),), tag="health")
 
 
 @get("/health", docs=_ALIVE)
 async def health() -> Alive:
+    """Whether the process answers."""
     return Alive()
 
 
 @get("/livez", docs=_ALIVE)
 async def livez() -> Alive:
+    """Whether the process answers; for orchestrators."""
     return Alive()
 
 
 @get(
     "/readyz",
     docs=Docs(
-        "Whether work can be taken on",
         (Answer(200, "Every dependency answers", Readiness), Answer(503, "At least one does not", Readiness)),
         tag="health",
     ),
 )
 async def readyz(checks: Annotated[Checks, Dependency(skip_validation=True)]) -> Response[Readiness]:
+    """Whether work can be taken on."""
     names = list(checks)
     results = dict(zip(names, await asyncio.gather(*(_check(checks[name]) for name in names)), strict=True))
     good = all(result.status == "ok" for result in results.values())
@@ -80,9 +82,10 @@ async def _check(check: Callable[[], Awaitable[None]]) -> CheckResult:
 @get(
     "/metrics",
     media_type=MediaType.TEXT,
-    docs=Docs("Figures for Prometheus", (Answer(200, "Text exposition format", media_type="text/plain"),), tag="health"),
+    docs=Docs((Answer(200, "Text exposition format", media_type="text/plain"),), tag="health"),
 )
 async def metrics(telemetry: Annotated[Telemetry, Dependency(skip_validation=True)]) -> Response[bytes]:
+    """Figures for Prometheus."""
     return Response(telemetry.render(), media_type=_METRICS)
 
 

@@ -1,7 +1,8 @@
-"""The OpenAPI 3.1 document, built from what each route says of itself in its `docs`; a route without it cannot be served."""
+"""The OpenAPI 3.1 document, built from what each route says of itself; one that says nothing cannot be served."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import getdoc
 from typing import Any, Literal
 
 import msgspec
@@ -61,13 +62,11 @@ class Answer(Struct, frozen=True):
 
 
 class Docs(Struct, frozen=True):
-    """What a route says of itself. Query parameters that are not listed here are refused."""
+    """What a route says of itself besides its docstring. Query parameters that are not listed here are refused."""
 
-    summary: str
     answers: tuple[Answer, ...]
     problems: tuple[int, ...] = ()
     """Statuses of the problems besides 500."""
-    description: str = ""
     tag: str = "sagas"
     parameters: tuple[Parameter, ...] = ()
     request: Any = None
@@ -93,7 +92,7 @@ def document(about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]]) -> 
     for path, handler, docs in found:
         item = paths.setdefault(_PATH_PARAMETER.sub(r"{\1}", path), {})
         for method in sorted(handler.http_methods):
-            item[method.lower()] = _operation(handler.fn.__name__, path, docs, refs)
+            item[method.lower()] = _operation(handler, path, docs, refs)
     return {
         "openapi": "3.1.0",
         "info": msgspec.to_builtins(about),
@@ -110,13 +109,14 @@ def _types(docs: Docs) -> Iterator[Any]:
             yield given.body
 
 
-def _operation(name: str, path: str, docs: Docs, refs: Mapping[int, Schema]) -> dict[str, Any]:
+def _operation(handler: HTTPRouteHandler, path: str, docs: Docs, refs: Mapping[int, Schema]) -> dict[str, Any]:
+    summary, _, description = (getdoc(handler.fn) or "").partition("\n\n")
     in_path = tuple(Parameter(name, "", place="path") for name in _PATH_PARAMETER.findall(path))
     operation: dict[str, Any] = {
-        "operationId": name,
+        "operationId": handler.fn.__name__,
         "tags": [docs.tag],
-        "summary": docs.summary,
-        "description": docs.description,
+        "summary": summary,
+        "description": description,
         "parameters": [
             {
                 "name": parameter.name,

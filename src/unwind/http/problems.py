@@ -92,7 +92,7 @@ def invalid(*errors: FieldError) -> RequestError:
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """The answer to a request that failed. Only what is nobody's known fault is logged, and shown as nothing but an id."""
+    """The answer to a request that failed. What is not understood is logged, and shown as nothing but an id."""
     errors: tuple[FieldError, ...] = ()
     headers: dict[str, str] = {}
     detail, state = str(error), ""

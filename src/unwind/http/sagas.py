@@ -1,7 +1,7 @@
 """Routes about any saga: look, list, cancel, pause, resume."""
 
-from binascii import Error as NotBase64
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
@@ -84,7 +84,6 @@ LIST_PARAMETERS = (
     Parameter("limit", "Sagas on a page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": _PAGE}),
     Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"}),
 )
-_ACT_PROBLEMS = (400, 404, 409, 413, 415, 422, 503)
 
 
 def _known(saga_id: str) -> str:
@@ -94,11 +93,22 @@ def _known(saga_id: str) -> str:
     return saga_id
 
 
-@get(
-    "/sagas",
-    docs=Docs("List sagas", (Answer(200, "A page of sagas, newest first", SagaList),), (422, 503), "", "sagas", LIST_PARAMETERS),
+def _shows(description: str, body: type) -> Docs:
+    return Docs((Answer(200, description, body),), (404, 422, 503))
+
+
+_LIST = Docs((Answer(200, "A page of sagas", SagaList),), (422, 503), parameters=LIST_PARAMETERS)
+_ACT = Docs(
+    (Answer(202, "It is recorded and under way", Acted),),
+    (400, 404, 409, 413, 415, 422, 503),
+    request=ActRequest,
+    request_required=False,
 )
+
+
+@get("/sagas", docs=_LIST)
 async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
+    """List sagas, newest first."""
     given = _Given(request)
     page = await queries.find(
         statuses=given.statuses(),
@@ -111,58 +121,49 @@ async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
     return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
 
 
-@get(
-    "/sagas/{saga_id:str}",
-    docs=Docs("Show a saga", (Answer(200, "The saga as it is now", SagaView),), (404, 422, 503)),
-)
+@get("/sagas/{saga_id:str}", docs=_shows("The saga as it is now", SagaView))
 async def show_saga(saga_id: str, queries: TheQueries, shows: TheShows) -> SagaView:
+    """Show a saga."""
     view = await queries.show(_known(saga_id))
     show = shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
 
 
-@get(
-    "/sagas/{saga_id:str}/history",
-    docs=Docs("Show how a saga came to where it is", (Answer(200, "All attempts", SagaHistory),), (404, 422, 503)),
-)
+@get("/sagas/{saga_id:str}/history", docs=_shows("All attempts and acts", SagaHistory))
 async def saga_history(saga_id: str, queries: TheQueries) -> SagaHistory:
+    """Show how a saga came to where it is."""
     history = await queries.history(_known(saga_id))
     return SagaHistory(saga_id, history.entries, history.acts)
 
 
-def _act(summary: str, description: str) -> Docs:
-    answers = (Answer(202, "It is recorded and under way", Acted),)
-    return Docs(summary, answers, _ACT_PROBLEMS, description, request=ActRequest, request_required=False)
-
-
-@post(
-    "/sagas/{saga_id:str}/cancel",
-    status_code=202,
-    docs=_act("Undo a saga", "Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat."),
-)
+@post("/sagas/{saga_id:str}/cancel", status_code=202, docs=_ACT)
 async def cancel_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    """Undo a saga.
+
+    Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
+    """
     reason = await _reason(request)
     await engine.cancel(_known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
 
 
-@post(
-    "/sagas/{saga_id:str}/resume",
-    status_code=202,
-    docs=_act("Drive a saga on", "Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding."),
-)
+@post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT)
 async def resume_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    """Drive a saga on.
+
+    Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
+    """
     reason = await _reason(request)
     await engine.resume(_known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
 
 
-@post(
-    "/sagas/{saga_id:str}/pause",
-    status_code=202,
-    docs=_act("Begin nothing new in a saga", "Answers that are under way are still recorded. Resume or cancel ends the pause."),
-)
+@post("/sagas/{saga_id:str}/pause", status_code=202, docs=_ACT)
 async def pause_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+    """Begin nothing new in a saga.
+
+    Answers that are under way are still recorded. Resume or cancel ends the pause.
+    """
     reason = await _reason(request)
     await engine.pause(_known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
@@ -216,7 +217,9 @@ class _Given:
             parsed = msgspec.convert(value, Instant)
             return (parsed - _EPOCH) // timedelta(microseconds=1)
         except msgspec.ValidationError as error:
-            raise invalid(FieldError(name, "give an RFC 3339 instant, e.g. 2026-11-23T10:00:00Z (write + as %2B)")) from error
+            raise invalid(
+                FieldError(name, "give an RFC 3339 instant, e.g. 2026-11-23T10:00:00Z (write + as %2B)")
+            ) from error
 
     def limit(self) -> int:
         value = self._one("limit")

@@ -29,6 +29,9 @@ from unwind.runtime.telemetry import Telemetry
 
 C = TypeVar("C")
 
+ELSEWHERE = 1.0
+"""Seconds between two looks at a saga that may end in another process."""
+
 
 class Started(Struct, frozen=True):
     """An accepted start. `created` is False when the same request was accepted before; `state` is the saga as it is now."""
@@ -151,6 +154,21 @@ class Engine:
         if decision.state.request_hash != request_hash:
             raise IdempotencyError("this idempotency key was used for a different request; use a new key")
         return Started(chosen, decision.verdict != "exists", decision.state)
+
+    async def ended(self, saga_id: str) -> State:
+        """Wait until the saga has ended, here or in another process. Raises NotFoundError, UnavailableError."""
+        while True:
+            watcher = self.loop.watch(saga_id)
+            state = await self.loop.state(saga_id)
+            if state.status == "new":
+                self.loop.unwatch(saga_id)
+                raise NotFoundError(f"there is no saga {saga_id}")
+            if not state.live:
+                self.loop.unwatch(saga_id)
+                return state
+            done, _ = await asyncio.wait([watcher], timeout=ELSEWHERE)
+            if done:
+                return watcher.result()
 
     async def cancel(self, saga_id: str, *, actor: str, reason: str = "") -> State:
         """Undo everything. Repeating it is harmless. Raises NotFoundError, StateError (ended, or past the pivot)."""

@@ -87,6 +87,7 @@ class Loop:
         self._inbox = Inbox()
         self._cache: dict[str, State] = {}
         self._suspects = Suspects(clock, limits.suspect_pause)
+        self._watchers: dict[str, asyncio.Future[State]] = {}
         self._acks: list[Delivery] = []
         self._replies: Subscription | None = None
         self._stopping = False
@@ -137,6 +138,25 @@ class Loop:
         """A claimed wake-up. Sagas that are set aside are not driven."""
         if not self._suspects.holds(saga_id):
             self._inbox.put(saga_id, Entry(Tick(token)))
+
+    async def state(self, saga_id: str) -> State:
+        """What the saga is, as far as this worker knows or the log says. Status `new`: there is no such saga."""
+        cached = self._cache.get(saga_id)
+        if cached is not None and cached.live:
+            return cached
+        stored = (await self._store.load({saga_id: 0})).streams.get(saga_id)
+        return NEW if stored is None else await self._folded(saga_id, stored, NEW)
+
+    def watch(self, saga_id: str) -> asyncio.Future[State]:
+        """Resolved when this worker sees the saga end. Another worker may be the one that ends it."""
+        watcher = self._watchers.get(saga_id)
+        if watcher is None or watcher.done():
+            watcher = self._watchers[saga_id] = asyncio.get_running_loop().create_future()
+        return watcher
+
+    def unwatch(self, saga_id: str) -> None:
+        """Nobody waits for this saga's end any more."""
+        self._watchers.pop(saga_id, None)
 
     @property
     def backlog(self) -> int:
@@ -377,8 +397,11 @@ class Loop:
                 self._suspects.clear(state.saga_id)
             if state.live:
                 cache[state.saga_id] = state
-            else:
-                cache.pop(state.saga_id, None)
+                continue
+            cache.pop(state.saga_id, None)
+            watcher = self._watchers.pop(state.saga_id, None)
+            if watcher is not None and not watcher.done():
+                watcher.set_result(state)
         while len(cache) > self._limits.cache:
             del cache[next(iter(cache))]
 

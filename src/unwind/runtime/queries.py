@@ -3,7 +3,8 @@
 What is answered here is for people and tools: instants are RFC 3339 text in UTC, with microseconds.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Literal, assert_never
 
@@ -37,8 +38,8 @@ from unwind.core.messages import (
     UndoRetried,
     UndoStarted,
 )
-from unwind.core.state import NEW, ShownStatus, State
-from unwind.errors import NotFoundError
+from unwind.core.state import NEW, Blocked, ShownStatus, State
+from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, Store, StoredStream
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,15 +153,20 @@ class _Story:
     def begin(self, step: str, direction: Direction, attempt: Attempt) -> None:
         status: EntryStatus = "running" if direction == "do" else "compensating"
         number = attempt.number
-        self.entries.append(
-            HistoryEntry(step, direction, status, instant(attempt.at), None, number, number - 1, None)
-        )
+        self.entries.append(HistoryEntry(step, direction, status, instant(attempt.at), None, number, number - 1, None))
 
     def settle(
-        self, step: str, direction: Direction, status: EntryStatus, at: int, error: str | None = None, *,
-        refused: bool = False, retry_at: int | None = None,
+        self,
+        step: str,
+        direction: Direction,
+        status: EntryStatus,
+        at: int,
+        error: str | None = None,
+        *,
+        refused: bool = False,
+        retry_at: int | None = None,
     ) -> None:
-        """Say how the latest attempt ended. An answer may come after the attempt was given up: then it is the answer that counts."""
+        """Say how the latest attempt ended. An answer that comes after it was given up is the one that counts."""
         index = self._latest(step, direction)
         self.entries[index] = replace(
             self.entries[index],
@@ -224,8 +230,8 @@ def _tell_step(story: _Story, event: Event) -> None:
             story.settle(event.step, "do", "skipped", event.at)
         case StepSettled():
             status: EntryStatus = "completed" if event.outcome == "ok" else "failed"
-            error = None if event.outcome == "ok" else event.reason or event.outcome
-            story.settle(event.step, "do", status, event.at, error, refused=event.outcome == "refused")
+            why = None if event.outcome == "ok" else event.reason or event.outcome
+            story.settle(event.step, "do", status, event.at, why, refused=event.outcome == "refused")
         case UndoStarted():
             story.give_up(event.step, event.at)
             story.begin(event.step, "undo", event.attempt)
@@ -281,16 +287,18 @@ class Queries:
 
     async def show(self, saga_id: str) -> SagaView:
         """What the saga is now. Raises NotFoundError, UnavailableError."""
-        stored = await self._stream(saga_id, snapshots=True)
-        state = None if stored.snapshot is None else read_snapshot(stored.snapshot)
-        if stored.snapshot is not None and state is None:
-            stored = await self._stream(saga_id, snapshots=False)
-        return _view(fold(stored.commits, state or NEW))
+        async with self._is_saga(saga_id):
+            stored = await self._stream(saga_id, snapshots=True)
+            state = None if stored.snapshot is None else read_snapshot(stored.snapshot)
+            if stored.snapshot is not None and state is None:
+                stored = await self._stream(saga_id, snapshots=False)
+            return _view(fold(stored.commits, state or NEW))
 
     async def history(self, saga_id: str) -> History:
         """How it came to that. Raises NotFoundError, UnavailableError."""
-        stored = await self._stream(saga_id, snapshots=False)
-        return tell(event for _, data in stored.commits for event in SAGA_EVENTS.decode(data))
+        async with self._is_saga(saga_id):
+            stored = await self._stream(saga_id, snapshots=False)
+            return tell(event for _, data in stored.commits for event in SAGA_EVENTS.decode(data))
 
     async def find(
         self,
@@ -315,8 +323,21 @@ class Queries:
         await self._store.find(Query(limit=1))
 
     async def commits(self, stream: str) -> tuple[tuple[int, bytes], ...]:
-        """The commits of any stream, `(number of the first event, encoded events)`. Raises NotFoundError, UnavailableError."""
+        """The commits of any stream, `(number of the first event, encoded events)`.
+
+        Raises NotFoundError, UnavailableError.
+        """
         return (await self._stream(stream, snapshots=False)).commits
+
+    @asynccontextmanager
+    async def _is_saga(self, saga_id: str) -> AsyncIterator[None]:
+        """Other streams live in the same log; asked for as a saga, they are not found."""
+        try:
+            yield
+        except CodecError as error:
+            if await self._store.find(Query((saga_id,))):
+                raise
+            raise NotFoundError(f"there is no saga {saga_id}") from error
 
     async def _stream(self, stream: str, *, snapshots: bool) -> StoredStream:
         loaded = await self._store.load({stream: 0}, snapshots=snapshots)
@@ -341,9 +362,12 @@ def _view(state: State) -> SagaView:
         ended_at=_instant_or_none(state.ended_at),
         deadline=_instant_or_none(state.deadline),
         paused=state.paused,
-        blocked=blocked
-        and BlockedView(blocked.step, blocked.direction, blocked.reason, instant(blocked.since)),
+        blocked=None if blocked is None else _blocked(blocked),
     )
+
+
+def _blocked(blocked: Blocked) -> BlockedView:
+    return BlockedView(blocked.step, blocked.direction, blocked.reason, instant(blocked.since))
 
 
 def _summary(row: SagaRow) -> SagaSummary:

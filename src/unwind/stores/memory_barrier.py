@@ -52,7 +52,7 @@ class MemoryParticipantStore(Generic[S]):
 
 class _Transaction(Generic[S]):
     def __init__(self, state: S, rows: Mapping[str, Answer], clone: Callable[[S], S]) -> None:
-        self.handle = clone(state)
+        self.handle = state
         self.fresh: dict[str, Answer] = {}
         self._rows = rows
         self._clone = clone
@@ -69,7 +69,7 @@ class _Transaction(Generic[S]):
         self.fresh |= rows
 
     async def savepoint(self) -> None:
-        self._saved = self._clone(self.handle)
+        self._saved, self.handle = self.handle, self._clone(self.handle)
 
     async def release(self) -> None:
         self._saved = self.handle

@@ -73,7 +73,7 @@ class FaultyBus:
         await self._bus.close()
 
     def _spared(self, topic: str, message: Message) -> bool:
-        """Whether a message goes out now. Every message draws as often, so that rates do not shift one another's luck."""
+        """Whether a message goes out now. Each draws as often, so that rates do not shift one another's luck."""
         lose, duplicate, delay, reorder, early, late = (self._chance.random() for _ in range(6))
         faults, injected = self.faults, self.injected
         if lose < faults.lose:

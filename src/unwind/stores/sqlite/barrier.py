@@ -12,7 +12,7 @@ import structlog
 from msgspec import Raw
 
 from unwind.core.barrier import Answer
-from unwind.errors import SettingsError
+from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantTransaction
 from unwind.stores.inline import run_inline
 from unwind.stores.sqlite.connection import open_writer
@@ -37,6 +37,7 @@ class SQLiteParticipantStore:
         """Use `open`."""
         self._thread = thread
         self._database = database
+        self._closed = False
 
     @classmethod
     async def open(cls, path: str | Path, schema: str | Sequence[str] = ()) -> "SQLiteParticipantStore":
@@ -67,11 +68,15 @@ class SQLiteParticipantStore:
         return await self._run(self._database.purge, older_than)
 
     async def close(self) -> None:
-        """Close the file after what is being written."""
-        await self._run(self._database.close)
-        self._thread.shutdown()
+        """Close the file after what is being written; later calls raise UnavailableError."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._database.connection.close)
+            self._thread.shutdown()
 
     async def _run(self, function: Callable[[*Ts], R], *args: *Ts) -> R:
+        if self._closed:
+            raise UnavailableError("the participant's database is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
 
@@ -136,9 +141,6 @@ class _Database:
 
     def purge(self, older_than: int) -> int:
         return self.connection.execute(SQL["purge"], (older_than,)).rowcount
-
-    def close(self) -> None:
-        self.connection.close()
 
 
 class _Transaction:

@@ -81,19 +81,19 @@ class Model:
         self.blocked = None
 
     def _StepUnknown(self, event: m.StepUnknown, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
-        self._over(event, "do", self.steps[event.step], failures)
+        self._over(event, "do", self._step(event.step), failures)
         self._forward("step_unknown")
         self._end(event.step, "unknown", ("out",))
 
     def _StepFailed(self, event: m.StepFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
-        step = self.steps[event.step]
+        step = self._step(event.step)
         self._over(event, "do", step, failures)
         self._end(event.step, "backoff", ("out",))
         step["retry"] = event.retry_at
 
     def _StepRetried(self, event: m.StepRetried) -> None:  # noqa: N802
         self._forward("step_retried")
-        step = self.steps[event.step]
+        step = self._step(event.step)
         if step["st"] != "backoff" or event.attempt.number != step["n"] + 1:
             raise Law("retry_without_a_backoff")
         step.update(st="out", **self._clock(event.attempt))
@@ -123,6 +123,9 @@ class Model:
             raise Law("undo_out_of_order")
         if self.paused:
             raise Law("work_begun_while_paused")
+        do = self._step(event.step)
+        if self.plans[event.step].shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
+            raise Law("undo_begun_while_its_action_may_run")
         self.undo = {"step": event.step, "st": "out", **self._clock(event.attempt)}
         self.blocked = None
 
@@ -145,7 +148,7 @@ class Model:
         self.undo, self.blocked = None, None
 
     def _ActionTakenOver(self, event: m.ActionTakenOver) -> None:  # noqa: N802
-        run = self._current_undo(event.step) if event.direction == "undo" else self.steps[event.step]
+        run = self._current_undo(event.step) if event.direction == "undo" else self._step(event.step)
         if event.at < run["since"] + LEASE:
             raise Law("taken_over_within_the_lease")
         run["since"] = event.at
@@ -191,6 +194,11 @@ class Model:
         if name not in self.steps or self.steps[name]["st"] not in allowed:
             raise Law(f"{status}_from_{self.steps.get(name, {}).get('st')}")
         self.steps[name]["st"] = status
+
+    def _step(self, name: str) -> dict[str, Any]:
+        if name not in self.steps:
+            raise Law("answer_for_a_step_that_was_never_started")
+        return self.steps[name]
 
     def _current_undo(self, step: str) -> dict[str, Any]:
         if self.undo is None or self.undo["step"] != step:

@@ -14,6 +14,8 @@ from unwind.testing.simulator.process import CURRENT
 if TYPE_CHECKING:
     from unwind.testing.simulator.world import World
 
+FICKLE = 0.5
+"""How likely a participant that says no would say yes if it were asked once more."""
 CONTESTED = "a"
 """The step that takes from a stock which may not suffice for all."""
 
@@ -65,6 +67,8 @@ class Service:
             books.write(call.saga_id, call.step, "do", world.loop.time())
             raise TryAgain("simulated failure")
         if (call.saga_id, call.step) in world.refused and not (call.retriable and world.settled):
+            if world.rng.random() < FICKLE:
+                world.refused.discard((call.saga_id, call.step))
             return Refused("not today")
         if call.step == CONTESTED and books.stock <= 0:
             return Refused("none left")

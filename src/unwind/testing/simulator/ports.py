@@ -60,8 +60,9 @@ class SimStore:
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
         await self._process.point(0.001, 0.01)
         claimed = await self._shared.claim(limit, push, revisions)
-        self._world.claimed(claimed)
-        await self._process.point(0.001, 0.02)
+        if claimed.tokens:
+            self._world.claimed(claimed)
+            await self._process.point(0.001, 0.02)
         return claimed
 
     async def move(self, moves: Sequence[Move]) -> None:

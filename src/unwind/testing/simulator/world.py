@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from unwind.buses.memory import MemoryBus
+from unwind.core.barrier import TOMBSTONE
 from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import NotFoundError, OverloadedError, StateError, UnavailableError
 from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
@@ -48,7 +49,7 @@ LIMITS = Limits(
     batch=8,
     claim=4,
     claim_push=CLAIM_PUSH,
-    sweep=SECOND * 6 // 10,
+    sweep=SECOND * 9 // 10,
     actions_watch=SECOND // 2,
     publish_idle=4 * SECOND,
     retry_pause=SECOND // 10,
@@ -98,6 +99,7 @@ class World:
         self.failures: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
         self.last_claim: dict[str, int] = {}
         self.undos: dict[str, list[str]] = defaultdict(list)
+        self.answered: set[str] = set()
         self.notes: dict[str, set[str]] = defaultdict(set)
         """Domain events handed to the bus, by saga."""
         stock = rng.choice((1, 2, 50))
@@ -115,7 +117,7 @@ class World:
         self.undo_refused = self._drawn(0.08)
         self.engines: dict[str, Engine] = {}
         self.lives: Counter[str] = Counter()
-        self.client_tasks: list[asyncio.Task[Any]] = []
+        self.outside_tasks: list[asyncio.Task[Any]] = []
 
     def _drawn(self, share: float) -> set[tuple[str, str]]:
         return {
@@ -164,7 +166,7 @@ class World:
         return all(len(self.notes[saga_id]) >= model.notes for saga_id, model in self.models.items())
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        self.client_tasks.append(self.loop.create_task(work))
+        self.outside_tasks.append(self.loop.create_task(work))
 
     # ------------------------------------------------------------------------------------------------------- processes
 
@@ -305,6 +307,7 @@ class World:
                 self.violate("gap_or_overlap_in_the_log", saga_id, f"{unit.head.version} after {model.version}")
             for event in SAGA_EVENTS.decode(unit.head.events):
                 self.trace("  event", saga_id, event)
+                self.counts[type(event).__name__] += 1
                 try:
                     model.apply(event, self.failures[saga_id])
                 except Law as law:
@@ -341,6 +344,11 @@ class World:
             for message in messages:
                 if message.outcome == "failed":
                     self.failures[message.saga_id].add((message.step, message.direction, message.attempt))
+                elif message.id in self.answered:
+                    self.counts["absorbed"] += 1
+                elif message.payload == TOMBSTONE.payload:
+                    self.counts["tombstones"] += 1
+                self.answered.add(message.id)
         elif topic.startswith(EVENTS):
             for message in messages:
                 self.notes[message.id.partition("/")[0].removeprefix("log-")].add(message.id)

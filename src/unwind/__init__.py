@@ -1,0 +1,77 @@
+"""Durable sagas for Python: every accepted saga ends, completed or completely undone; every business effect happens once."""
+
+from unwind.core.codec import EventCodec
+from unwind.core.messages import Record, effect_id
+from unwind.core.saga import (
+    PROCEED,
+    SKIP,
+    ActionCall,
+    ActionStep,
+    Command,
+    CommandStep,
+    Fail,
+    Kind,
+    Outcome,
+    RecordStep,
+    Refusal,
+    Refused,
+    Retry,
+    Saga,
+    Step,
+    Verdict,
+)
+from unwind.errors import (
+    CodecError,
+    DefinitionError,
+    IdempotencyError,
+    InputError,
+    NotFoundError,
+    OverloadedError,
+    RejectedError,
+    SettingsError,
+    StateError,
+    UnavailableError,
+    UnwindError,
+)
+from unwind.runtime.engine import Engine, Started
+from unwind.runtime.limits import Limits
+from unwind.runtime.participant import HandlerCall, Participant, TryAgain
+
+__all__ = [
+    "PROCEED",
+    "SKIP",
+    "ActionCall",
+    "ActionStep",
+    "CodecError",
+    "Command",
+    "CommandStep",
+    "DefinitionError",
+    "Engine",
+    "EventCodec",
+    "Fail",
+    "HandlerCall",
+    "IdempotencyError",
+    "InputError",
+    "Kind",
+    "Limits",
+    "NotFoundError",
+    "Outcome",
+    "OverloadedError",
+    "Participant",
+    "Record",
+    "RecordStep",
+    "Refusal",
+    "Refused",
+    "RejectedError",
+    "Retry",
+    "Saga",
+    "SettingsError",
+    "Started",
+    "StateError",
+    "Step",
+    "TryAgain",
+    "UnavailableError",
+    "UnwindError",
+    "Verdict",
+    "effect_id",
+]

@@ -1,0 +1,129 @@
+-- Every statement of the SQLite store.
+--
+-- Many rows travel in one parameter: rows to write as JSON, their bytes joined in one blob from which each row takes its
+-- part; rows read come back the same way, in one row. The reason is the interpreter's lock: `sqlite3` lets go of it at
+-- each step of each statement, and while the event loop computes, every re-take may wait a whole switch interval (5 ms).
+
+-- name: append
+insert into commits (stream_id, version, category, count, events, recorded_at)
+select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+       substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), :now
+  from json_each(:rows)
+
+-- name: taken
+select json_group_array(commits.stream_id)
+  from json_each(:rows) as head
+  join commits on commits.stream_id = json_extract(head.value, '$[0]')
+              and commits.version = json_extract(head.value, '$[1]')
+
+-- name: write_sagas
+insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at)
+select json_extract(value, '$.id'), json_extract(value, '$.revision'), json_extract(value, '$.definition'),
+       json_extract(value, '$.status'), json_extract(value, '$.wake_at'), json_extract(value, '$.correlation_id'),
+       json_extract(value, '$.started_at'), json_extract(value, '$.updated_at'), json_extract(value, '$.ended_at')
+  from json_each(:rows)
+ where true
+    on conflict (id) do update
+   set revision = excluded.revision, definition = excluded.definition, status = excluded.status,
+       wake_at = excluded.wake_at, correlation_id = excluded.correlation_id, updated_at = excluded.updated_at,
+       ended_at = excluded.ended_at
+
+-- name: keep_snapshots
+insert into snapshots (stream_id, version, codec, checksum, data)
+select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
+       substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]'))
+  from json_each(:rows)
+ where true
+    on conflict (stream_id) do update
+   set version = excluded.version, codec = excluded.codec, checksum = excluded.checksum, data = excluded.data
+ where excluded.version > snapshots.version
+
+-- name: load_snapshots
+select json_group_array(json_array(stream_id, version, codec, checksum, length(data))),
+       cast(group_concat(data, '') as blob)
+  from json_each(:streams) as asked
+  join snapshots on snapshots.stream_id = asked.key and snapshots.version > asked.value
+
+-- name: load_commits
+select json_group_array(json_array(stream_id, version, length(events))), cast(group_concat(events, '') as blob)
+  from json_each(:streams) as asked
+  join commits on commits.stream_id = asked.key and commits.version > asked.value
+
+-- name: load_leases
+select json_group_array(json_array(saga_id, effect_id, held_until))
+  from json_each(:streams) as asked
+  join leases on leases.saga_id = asked.key
+ where leases.held_until > :now
+
+-- name: due
+select json_group_array(id)
+  from (select id from sagas
+         where wake_at <= :now and revision in (select value from json_each(:revisions))
+         order by wake_at, id
+         limit :limit)
+
+-- name: push
+update sagas set wake_at = :wake_at from json_each(:ids) as due where sagas.id = due.value
+
+-- name: move
+update sagas set wake_at = json_extract(move.value, '$.wake_at')
+  from json_each(:moves) as move
+ where sagas.id = json_extract(move.value, '$.id') and sagas.wake_at = json_extract(move.value, '$.token')
+
+-- name: forget_leases
+delete from leases where held_until <= :now
+
+-- name: hold
+insert into leases (saga_id, effect_id, held_until)
+select json_extract(value, '$[0]'), json_extract(value, '$[1]'), :until from json_each(:effects)
+ where true
+    on conflict (saga_id, effect_id) do update set held_until = excluded.held_until
+
+-- name: cursor
+select cursor from cursors where consumer = :consumer
+
+-- name: tail
+select json_group_array(json_array(position, stream_id, category, version, recorded_at, length(events))),
+       cast(group_concat(events, '') as blob)
+  from (select * from commits where position > :position order by position limit :limit)
+
+-- name: advance
+insert into cursors (consumer, cursor) values (:consumer, :cursor)
+    on conflict (consumer) do update set cursor = excluded.cursor
+
+-- name: note_definitions
+insert into definitions (name, version, hash)
+select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') from json_each(:revisions)
+ where true
+    on conflict (name, version) do nothing
+
+-- name: clashing
+select json_group_array(json_array(name, version, json_extract(value, '$[2]')))
+  from json_each(:revisions)
+  join definitions on name = json_extract(value, '$[0]') and version = json_extract(value, '$[1]')
+ where hash <> json_extract(value, '$[2]')
+
+-- name: find
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select * from sagas
+         where started_at >= :started_from and started_at < :started_to
+           and (started_at, id) < (:before_at, :before_id)
+           and (:statuses is null or status in (select value from json_each(:statuses)))
+           and (:definition = '' or definition = :definition)
+         order by started_at desc, id desc
+         limit :limit)
+
+-- name: find_by_id
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select * from sagas
+         where id in (select value from json_each(:ids))
+           and started_at >= :started_from and started_at < :started_to
+           and (started_at, id) < (:before_at, :before_id)
+           and (:statuses is null or status in (select value from json_each(:statuses)))
+           and (:definition = '' or definition = :definition)
+         order by started_at desc, id desc
+         limit :limit)

@@ -1,0 +1,243 @@
+"""A second machine, written from the rules alone, against which the real one is tested. It shares no code with it."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from unwind.core.messages import Cancel, Input, Pause, Reply, Resume, Start, Tick
+
+SECOND = 1_000_000
+TIMEOUT, DELAY, LEASE = 30 * SECOND, 10 * SECOND, 30 * SECOND
+"""What every part of the sagas under test has."""
+
+
+class Part(Struct, frozen=True):
+    """A step in plain words."""
+
+    name: str
+    shape: str
+    kind: str
+    guard: str
+    """none, skip, fail or raise."""
+    attempts: int
+    undo_attempts: int
+
+
+class Work(Struct):
+    """A step, or its undo, that was begun."""
+
+    name: str
+    status: str
+    since: int
+    attempt: int = 1
+    runner: str = ""
+    until: int = 0
+
+
+class Reference:
+    """The saga as the rules describe it."""
+
+    def __init__(self, parts: tuple[Part, ...], deadline: int | None) -> None:
+        self.parts = parts
+        self.part = {part.name: part for part in parts}
+        self.lasts = deadline
+        self.phase = "new"
+        self.begun: list[Work] = []
+        self.todo: list[str] = []
+        self.undo: Work | None = None
+        self.alarm = self.paused = self.no_return = False
+        self.at, self.deadline, self.worker = 0, 0, ""
+        self.leases: dict[str, int] | None = None
+
+    def view(self) -> Any:
+        """What both machines must agree on."""
+        undo = None if self.undo is None else (self.undo.name, self.undo.status, self.undo.attempt)
+        steps = [(work.name, work.status, work.attempt) for work in self.begun]
+        live = self.phase in {"running", "compensating"}
+        flags = (self.alarm and live, self.paused and live)
+        return self.phase, steps, self.todo if self.phase == "compensating" else [], undo, *flags, self.no_return
+
+    def feed(self, message: Input, at: int, worker: str) -> None:
+        """One input."""
+        self.at, self.worker, self.leases = at, worker, None
+        match message:
+            case Start():
+                if self.phase == "new":
+                    self.phase, self.deadline = "running", at + (self.lasts or 0)
+                    self.go()
+            case _ if self.phase not in {"running", "compensating"}:
+                pass
+            case Reply(direction="do"):
+                self.answered(message)
+            case Reply():
+                self.undo_answered(message)
+            case Tick(leases=leases):
+                self.leases = leases
+                self.woken()
+            case Cancel() if self.phase == "compensating":
+                if self.paused:
+                    self.restart()
+                    self.go()
+            case Cancel():
+                if not self.no_return:
+                    self.paused = False
+                    self.turn()
+            case Pause():
+                self.paused = True
+            case Resume():
+                self.restart()
+                for work in [*(self.begun if self.phase == "running" else []), *([self.undo] if self.undo else [])]:
+                    if work.status == "backoff":
+                        self.again(work)
+                self.go()
+
+    # ------------------------------------------------------------------------------------------------------- movement
+
+    def go(self) -> None:
+        if self.paused:
+            return
+        while self.phase == "running" and not (self.begun and self.begun[-1].status in {"outstanding", "backoff"}):
+            if len(self.begun) == len(self.parts):
+                self.phase = "completed"
+            elif self.late():
+                self.turn()
+            elif not self.begin(self.parts[len(self.begun)]):
+                return
+        while self.phase == "compensating" and self.undo is None:
+            if not self.todo:
+                self.phase = "compensated"
+            elif not self.begin_undo(self.todo[0]):
+                return
+
+    def begin(self, part: Part) -> bool:
+        if part.guard == "raise" or (part.guard == "fail" and self.no_return):
+            self.alarm = True
+            return False
+        if part.guard == "fail":
+            self.turn()
+            return False
+        status = {"skip": "skipped"}.get(part.guard, "done" if part.shape == "record" else "outstanding")
+        self.begun.append(Work(part.name, status, self.at, runner=self.worker))
+        self.no_return |= part.kind == "pivot"
+        self.alarm = False
+        return True
+
+    def begin_undo(self, name: str) -> bool:
+        work = next(work for work in self.begun if work.name == name)
+        at_work = self.part[name].shape == "action" and work.status == "outstanding"
+        if at_work and (self.leases is None or self.held(work, "do")):
+            return False
+        self.alarm = False
+        if self.part[name].shape == "record":
+            self.todo.pop(0)
+        else:
+            self.undo = Work(name, "outstanding", self.at, runner=self.worker)
+        return True
+
+    def turn(self) -> None:
+        self.phase, self.alarm, self.leases = "compensating", False, None
+        maybe = {"done", "unknown", "outstanding", "backoff"}
+        self.todo = [work.name for work in self.begun if work.status in maybe][::-1]
+        self.go()
+
+    # --------------------------------------------------------------------------------------------------------- answers
+
+    def answered(self, reply: Reply) -> None:
+        work = next((work for work in self.begun if work.name == reply.step), None)
+        if work is None:
+            return
+        part = self.part[work.name]
+        mine = reply.outcome != "failed" or reply.attempt == work.attempt
+        if self.phase == "running" and work.status in {"outstanding", "backoff"}:
+            if reply.outcome == "ok" and part.shape == "command" and bytes(reply.payload) == b"null":
+                self.alarm = True
+            elif reply.outcome == "ok":
+                work.status, self.alarm = "done", False
+                self.go()
+            elif reply.outcome == "refused" and self.no_return and part.kind != "pivot":
+                self.alarm = True
+            elif reply.outcome == "refused":
+                work.status = "refused"
+                self.turn()
+            elif mine and work.status == "outstanding":
+                self.attempt_over(work)
+        elif self.phase == "compensating" and part.shape == "action" and self.undo is None and mine:
+            if work.status == "outstanding":
+                work.status = {"ok": "done", "refused": "refused", "failed": "unknown"}[reply.outcome]
+                self.todo = [name for name in self.todo if name != work.name or work.status != "refused"]
+                self.go()
+
+    def undo_answered(self, reply: Reply) -> None:
+        undo = self.undo
+        if undo is None or undo.name != reply.step:
+            return
+        if reply.outcome == "ok":
+            self.todo.remove(undo.name)
+            self.undo, self.alarm = None, False
+            self.go()
+        elif reply.outcome == "refused":
+            self.alarm = True
+        elif undo.status == "outstanding" and reply.attempt == undo.attempt:
+            self.undo_attempt_over(undo)
+
+    def attempt_over(self, work: Work) -> None:
+        if self.alarm:
+            return
+        if work.attempt < self.part[work.name].attempts:
+            work.status, work.until = "backoff", self.at + DELAY
+        elif self.no_return:
+            self.alarm = True
+        else:
+            work.status = "unknown"
+            self.turn()
+
+    def undo_attempt_over(self, undo: Work) -> None:
+        if self.alarm:
+            return
+        if undo.attempt < self.part[undo.name].undo_attempts:
+            undo.status, undo.until = "backoff", self.at + DELAY
+        else:
+            self.alarm = True
+
+    # ------------------------------------------------------------------------------------------------------------ time
+
+    def woken(self) -> None:
+        if self.paused:
+            return
+        if self.phase == "running" and self.late():
+            self.turn()
+        elif self.phase == "running":
+            if self.begun:
+                self.aged(self.begun[-1], "do")
+            self.go()
+        elif self.undo is not None:
+            self.aged(self.undo, "undo")
+        else:
+            self.go()
+
+    def aged(self, work: Work, direction: str) -> None:
+        if work.status == "backoff" and self.at >= work.until:
+            self.again(work)
+        elif work.status != "outstanding":
+            return
+        elif self.part[work.name].shape == "command":
+            if self.at >= work.since + TIMEOUT:
+                (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)
+        elif not self.held(work, direction) and work.runner != self.worker:
+            work.runner, work.since = self.worker, self.at
+
+    def late(self) -> bool:
+        return self.lasts is not None and not self.no_return and self.at >= self.deadline
+
+    def held(self, work: Work, direction: str) -> bool:
+        kept = (self.leases or {}).get(f"saga-1/{work.name}/{direction}", 0)
+        return self.at < max(work.since + LEASE, kept)
+
+    def again(self, work: Work) -> None:
+        work.status, work.attempt, work.since, work.runner = "outstanding", work.attempt + 1, self.at, self.worker
+
+    def restart(self) -> None:
+        self.paused = self.alarm = False
+        for work in [*self.begun, *([self.undo] if self.undo else [])]:
+            if work.status == "outstanding" and self.part[work.name].shape == "command":
+                work.since = self.at

@@ -1,0 +1,217 @@
+"""What holds for every definition, in every state, whatever comes in."""
+
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Raw
+from msgspec.structs import replace
+from tests.core.reference import SECOND, Part, Reference
+from tests.core.trips import TWICE, Trip, booking, diary, errand, trip
+
+from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
+from unwind.core.decide import Decision, decide
+from unwind.core.messages import (
+    Cancel,
+    CompensationStarted,
+    Event,
+    Input,
+    Moment,
+    Pause,
+    Reply,
+    Resume,
+    RunAction,
+    SagaCompensated,
+    SagaCompleted,
+    SendCommand,
+    Start,
+    StepDone,
+    StepRefused,
+    StepSettled,
+    StepSkipped,
+    StepStarted,
+    Tick,
+    UndoDone,
+    UndoStarted,
+    effect_id,
+)
+from unwind.core.saga import SKIP, Fail, Kind, Saga
+from unwind.core.state import NEW, State, due, evolve, pending, resend_due
+
+GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
+SHAPES = {"command": booking, "action": errand, "record": diary}
+OUTCOMES: Any = ("ok", "refused", "failed")
+GOOD, BAD = Raw(b'{"code":"x"}'), Raw(b"null")
+
+
+@cache
+def step(part: Part) -> Any:
+    guard = {} if part.guard == "none" else {"verdict": GUARDS[part.guard]}
+    retry, undo_retry = replace(TWICE, attempts=part.attempts), replace(TWICE, attempts=part.undo_attempts)
+    return SHAPES[part.shape](part.name, Kind(part.kind), retry=retry, undo_retry=undo_retry, **guard)
+
+
+@cache
+def definition(parts: tuple[Part, ...], deadline: int | None) -> Saga[Trip]:
+    lasts = None if deadline is None else timedelta(microseconds=deadline)
+    return trip(*(step(part) for part in parts), deadline=lasts)
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
+    count = draw(st.integers(1, 4))
+    pivot = draw(st.integers(0, 5))
+    parts = tuple(
+        Part(
+            f"s{place}",
+            draw(st.sampled_from(["command", "command", "command", "action", "record"])),
+            "compensatable" if place < pivot else "pivot" if place == pivot else "retriable",
+            draw(st.sampled_from(["none"] * 8 + ["skip", "skip", "fail", "raise"])),
+            draw(st.integers(1, 3)),
+            draw(st.integers(1, 2)),
+        )
+        for place in range(count)
+    )
+    return parts, draw(st.sampled_from([None, None, 45 * SECOND, 400 * SECOND]))
+
+
+MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
+moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
+PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
+
+
+class Story:
+    """The machine and its reference, side by side."""
+
+    def __init__(self, parts: tuple[Part, ...], deadline: int | None) -> None:
+        self.parts, self.saga = parts, definition(parts, deadline)
+        self.model = Reference(parts, deadline)
+        self.state, self.now, self.worker = NEW, 1_000 * SECOND, "w0"
+        self.log: list[Event] = []
+        self.states: list[State] = [NEW]
+        self.sent: dict[str, bytes] = {}
+
+    def feed(self, message: Input) -> Decision:
+        before, moment = self.state, Moment(self.now, 0.25, self.worker)
+        decision = decide(self.saga, before, message, moment)
+        assert decision == decide(self.saga, before, message, moment), "the same input must give the same decision"
+        if not before.live and before.status != "new":
+            assert not decision.events, "an ended saga is silent"
+        for event in decision.events:
+            self.log.append(event)
+            self.states.append(evolve(self.states[-1], event))
+        assert self.states[-1] == decision.state
+        self.state = decision.state
+        self.model.feed(message, self.now, self.worker)
+        self.check(decision, before)
+        return decision
+
+    def check(self, decision: Decision, before: State) -> None:
+        state = self.state
+        assert seen(state) == self.model.view(), "the machine and the rules disagree"
+        assert fold([(before.version + 1, SAGA_EVENTS.encode(decision.events))], before) == state
+        assert read_snapshot(take_snapshot(state)) == state
+        assert state.version == len(self.log)
+        self.check_effects()
+        self.check_wake_up()
+
+    def check_effects(self) -> None:
+        effects = pending(self.state)
+        names = [effect_id(effect.saga_id, effect.step, effect.direction) for effect in effects]
+        assert len(set(names)) == len(names) <= 1, "steps go one after another"
+        assert effects == pending(self.state)
+        for name, effect in zip(names, effects, strict=True):
+            if isinstance(effect, SendCommand):
+                assert self.sent.setdefault(name, bytes(effect.command.payload)) == bytes(effect.command.payload)
+            else:
+                assert effect.runner, "an action has a runner"
+
+    def check_wake_up(self) -> None:
+        """Nothing live sleeps for ever, and no wake-up is in vain: it writes an event or sends something again."""
+        at = due(self.state, self.now)
+        assert (at is None) == (self.state.paused or not self.state.live)
+        if at is None:
+            return
+        woken = max(at, self.now)
+        assert woken - self.now <= 400 * SECOND
+        after = decide(self.saga, self.state, Tick(0), Moment(woken, 0.25, "w9"))
+        assert after.events or resend_due(self.state, woken)
+        again = due(after.state, woken)
+        assert again is None or again > woken
+
+    def move(self, kind: str, one: int, two: int) -> Input | None:
+        step = self.parts[one % len(self.parts)].name
+        match kind:
+            case "answer":
+                effect = next(iter(pending(self.state)), None)
+                return None if effect is None else self.answer(effect, two)
+            case "forge":
+                outcome, name = OUTCOMES[two % 3], "nobody" if one == 5 else step
+                return Reply(name, "undo" if two > 2 else "do", outcome, one % 4, (GOOD, BAD)[one % 2])
+            case "wake":
+                self.worker = f"w{two % 2}"
+                self.now = max(self.now, due(self.state, self.now) or 0)
+                return Tick(self.now)
+            case "tick":
+                self.worker = f"w{two % 2}"
+                self.now += PAUSES[one]
+                held = {effect_id("saga-1", part.name, "do"): self.now + PAUSES[two] for part in self.parts}
+                return Tick(self.now, held if two else {})
+            case "start":
+                return Start("saga-1", Raw(b"{}"))
+            case "cancel":
+                return Cancel("a")
+            case "pause":
+                return Pause("a")
+            case _:
+                return Resume("a")
+
+    def answer(self, effect: SendCommand | RunAction, two: int) -> Reply:
+        outcome = OUTCOMES[max(0, two - 2)]
+        return Reply(effect.step, effect.direction, outcome, effect.attempt, GOOD)
+
+
+def seen(state: State) -> Any:
+    undo = None if state.undo is None else (state.undo.step, state.undo.status, state.undo.attempt.number)
+    steps = [(run.step, run.status, run.attempt.number) for run in state.runs]
+    flags = (state.blocked is not None and state.live, state.paused and state.live)
+    return state.status, steps, list(state.targets), undo, *flags, state.pivoted
+
+
+def check_log(saga: Saga[Trip], log: list[Event]) -> None:
+    turned = [place for place, event in enumerate(log) if isinstance(event, CompensationStarted)]
+    forward = [place for place, event in enumerate(log) if isinstance(event, StepStarted | StepSkipped)]
+    assert len(turned) <= 1
+    assert not turned or all(place < turned[0] for place in forward), "no step starts once the saga has turned round"
+    started = [event.step for event in log if isinstance(event, StepStarted)]
+    done = [event.step for event in log if isinstance(event, StepDone)]
+    skipped = [event.step for event in log if isinstance(event, StepSkipped)]
+    refused = {event.step for event in log if isinstance(event, StepRefused)}
+    refused |= {event.step for event in log if isinstance(event, StepSettled) and event.outcome == "refused"}
+    undone = [event.step for event in log if isinstance(event, UndoDone)]
+    owed = [name for name in reversed(started) if name not in refused]
+    assert undone == owed[: len(undone)], "undone in exact reverse order, each once"
+    begun = [event.step for event in log if isinstance(event, UndoStarted)]
+    assert begun in (undone, owed[: len(undone) + 1]), "the next undo begins when the one before is done"
+    if isinstance(log[-1], SagaCompleted):
+        assert sorted(done + skipped) == sorted(saga.by_name), "completed: each step done once, or skipped"
+        assert not turned
+    if isinstance(log[-1], SagaCompensated):
+        assert undone == owed, "compensated: nothing is left"
+
+
+@settings(max_examples=1_500, suppress_health_check=[HealthCheck.too_slow])
+@given(definitions(), moves)
+def test_the_machine_keeps_its_laws(drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any]) -> None:
+    story = Story(*drawn)
+    story.feed(Start("saga-1", Raw(b"{}")))
+    for kind, one, two in drawn_moves:
+        message = story.move(kind, one, two)
+        if message is not None:
+            story.feed(message)
+    check_log(story.saga, story.log)
+    data = SAGA_EVENTS.encode(story.log)
+    for version, state in enumerate(story.states):
+        assert fold([(1, SAGA_EVENTS.encode(SAGA_EVENTS.decode(data)[:version]))]) == state, "replay of any prefix"

@@ -1,0 +1,162 @@
+"""The databases of participants: the laws of all of them, and what is special to an SQLite file."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from unwind.errors import SettingsError, UnavailableError
+from unwind.ports import ParticipantStore, ParticipantTransaction
+from unwind.stores.memory_barrier import MemoryParticipantStore
+from unwind.stores.sqlite import connection
+from unwind.stores.sqlite.barrier import SQLiteParticipantStore
+from unwind.testing.barrier_suite import BarrierSuite, Desk
+
+LEDGER = "CREATE TABLE ledger (entry TEXT NOT NULL)"
+
+
+class TestMemoryParticipantStore(BarrierSuite[list[str]]):
+    @pytest.fixture
+    def store(self) -> ParticipantStore[list[str]]:
+        return MemoryParticipantStore([], lambda: 0, clone=list)
+
+    def write(self, tx: list[str], entry: str) -> None:
+        tx.append(entry)
+
+    async def ledger(self, store: ParticipantStore[list[str]]) -> list[str]:
+        assert isinstance(store, MemoryParticipantStore)
+        return list(store.state)
+
+
+class TestSQLiteParticipantStore(BarrierSuite[sqlite3.Connection]):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[ParticipantStore[sqlite3.Connection]]:
+        store = await SQLiteParticipantStore.open(tmp_path / "file.db", LEDGER)
+        yield store
+        await store.close()
+
+    def write(self, tx: sqlite3.Connection, entry: str) -> None:
+        tx.execute("INSERT INTO ledger VALUES (?)", (entry,))
+
+    async def ledger(self, store: ParticipantStore[sqlite3.Connection]) -> list[str]:
+        assert isinstance(store, SQLiteParticipantStore)
+        return await store.read(lambda tx: [entry for (entry,) in tx.execute("SELECT entry FROM ledger")])
+
+    async def test_answers_and_effects_outlive_the_process(self, store: SQLiteParticipantStore, tmp_path: Path) -> None:
+        [first] = await Desk(self, store).give(("do", "ok"))
+        await store.close()
+        reopened = await SQLiteParticipantStore.open(tmp_path / "file.db", [LEDGER])
+        again = Desk(self, reopened)
+        assert await again.give(("do", "ok")) == [first]
+        assert await again.effects() == ["do"]
+        await reopened.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SQLiteParticipantStore]:
+    store = await SQLiteParticipantStore.open(tmp_path / "file.db", LEDGER)
+    yield store
+    await store.close()
+
+
+async def test_a_closed_memory_store_is_unavailable() -> None:
+    store = MemoryParticipantStore([""], lambda: 0)
+    await store.close()
+
+    async def nothing(tx: ParticipantTransaction[list[str]]) -> None:
+        return None
+
+    with pytest.raises(UnavailableError):
+        await store.transact(nothing)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "commit()", "rollback()", "executescript()"])
+async def test_a_handler_cannot_end_the_transaction(store: SQLiteParticipantStore, end: str) -> None:
+    async def meddle(tx: ParticipantTransaction[sqlite3.Connection]) -> None:
+        await tx.savepoint()
+        tx.handle.execute("INSERT INTO ledger VALUES ('torn')")
+        match end:
+            case "commit()":
+                tx.handle.commit()
+            case "rollback()":
+                tx.handle.rollback()
+            case "executescript()":
+                tx.handle.executescript("SELECT 1")
+            case _:
+                tx.handle.execute(end)
+
+    for _ in range(2):  # the second time, the statement is prepared already
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+            await store.transact(meddle)
+    assert await store.read(lambda tx: tx.execute("SELECT * FROM ledger").fetchall()) == []
+
+
+async def test_a_reader_cannot_write(store: SQLiteParticipantStore) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await store.read(lambda tx: tx.execute("INSERT INTO ledger VALUES ('sneaked in')"))
+    assert await store.read(lambda tx: tx.execute("SELECT * FROM ledger").fetchall()) == []
+
+
+async def test_a_handler_that_waits_inside_the_transaction_is_refused(store: SQLiteParticipantStore) -> None:
+    async def wait(tx: ParticipantTransaction[sqlite3.Connection]) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="prepare"):
+        await store.transact(wait)
+
+
+async def test_each_script_of_the_schema_runs_once_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    first = "CREATE TABLE stock (product TEXT); INSERT INTO stock VALUES ('widget');"
+    await (await SQLiteParticipantStore.open(path, first)).close()
+    store = await SQLiteParticipantStore.open(path, [first, "ALTER TABLE stock ADD COLUMN level INTEGER DEFAULT 7"])
+    assert await store.read(lambda tx: tx.execute("SELECT * FROM stock").fetchall()) == [("widget", 7)]
+    await store.close()
+
+
+async def test_a_script_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    with pytest.raises(sqlite3.OperationalError):
+        await SQLiteParticipantStore.open(path, "CREATE TABLE stock (product TEXT); CREATE nonsense")
+    store = await SQLiteParticipantStore.open(path, "CREATE TABLE stock (product TEXT)")
+    assert await store.read(lambda tx: tx.execute("SELECT * FROM stock").fetchall()) == []
+    await store.close()
+
+
+async def test_a_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    await (await SQLiteParticipantStore.open(path, [LEDGER, "CREATE TABLE newer (x)"])).close()
+    with pytest.raises(SettingsError, match=r"schema 2.*knows 1"):
+        await SQLiteParticipantStore.open(path, [LEDGER])
+
+
+async def test_a_closed_file_is_unavailable_and_may_be_closed_again(store: SQLiteParticipantStore) -> None:
+    await store.close()
+    await store.close()
+    with pytest.raises(UnavailableError):
+        await store.read(lambda tx: tx.execute("SELECT 1"))
+
+
+async def test_a_second_writer_is_refused_where_two_would_corrupt_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.db"
+    monkeypatch.setattr(connection, "SAFE_WITH_SEVERAL_WRITERS", (99, 0, 0))
+    first = await SQLiteParticipantStore.open(path, LEDGER)
+    with pytest.raises(UnavailableError, match="3.51.3"):
+        await SQLiteParticipantStore.open(path, LEDGER)
+    await first.close()
+    await (await SQLiteParticipantStore.open(path, LEDGER)).close()
+
+
+async def test_several_writers_share_a_file_where_that_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SAFE_WITH_SEVERAL_WRITERS", (0, 0, 0))
+    stores = [await SQLiteParticipantStore.open(tmp_path / "file.db", LEDGER) for _ in range(2)]
+    assert await stores[1].read(lambda tx: tx.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
+    assert await stores[1].read(lambda tx: tx.execute("PRAGMA synchronous").fetchone()) == (2,)
+    for store in stores:
+        await store.close()
