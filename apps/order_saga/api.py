@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, SkipValidation
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
@@ -77,7 +78,7 @@ class _Stored(Struct):
 
 _request = msgspec.json.Decoder(OrderRequest)
 _stored = msgspec.json.Decoder(_Stored)
-NewId = Annotated[Callable[[], str], Dependency(skip_validation=True)]
+NewId = NamedDependency[SkipValidation[Callable[[], str]]]
 
 
 def _decimal(price: Raw, field: str) -> Decimal:
@@ -139,7 +140,7 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
     "/orders/{order_id:str}",
     docs=Docs((Answer(200, "The order as it is now", OrderView),), (404, 422, 503), tag="orders"),
 )
-async def show_order_now(order_id: str, queries: TheQueries) -> Raw:
+async def show_order_now(order_id: FromPath[str], queries: TheQueries) -> Raw:
     """Show an order."""
     try:
         stream = order_stream(str(UUID(order_id)))

@@ -161,11 +161,14 @@ class Reference:
                 self.turn()
             elif mine and work.status == "outstanding":
                 self.attempt_over(work)
-        elif self.phase == "compensating" and part.shape == "action" and self.undo is None and mine:
-            if work.status == "outstanding":
-                work.status = {"ok": "done", "refused": "refused", "failed": "unknown"}[reply.outcome]
-                self.todo = [name for name in self.todo if name != work.name or work.status != "refused"]
-                self.go()
+        elif self.phase == "compensating" and part.shape == "action" and work.name in self.todo and mine:
+            self.settled(work, reply.outcome)
+
+    def settled(self, work: Work, outcome: str) -> None:
+        if self.undo is None and work.status == "outstanding":
+            work.status = {"ok": "done", "refused": "refused", "failed": "unknown"}[outcome]
+            self.todo = [name for name in self.todo if name != work.name or work.status != "refused"]
+            self.go()
 
     def undo_answered(self, reply: Reply) -> None:
         undo = self.undo

@@ -118,6 +118,11 @@ def test_the_end_of_an_action_whose_undo_has_begun_changes_nothing() -> None:
     scenario.when(undone("visa")).then(effects=["flight/undo"])
 
 
+def test_the_end_of_an_action_that_is_undone_changes_nothing_either() -> None:
+    scenario = running().when(cancel()).at(30).when(pause(), undone("visa")).then(effects=[])
+    scenario.when(ok("visa")).nothing_happened()
+
+
 def test_an_action_that_is_not_running_holds_nothing_back() -> None:
     running().when(failed("visa"), cancel()).then(effects=["visa/undo"])
     running().when(ok("visa")).then(status="completed")

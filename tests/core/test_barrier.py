@@ -52,6 +52,11 @@ def test_what_is_stored_and_kept_when_the_handler_has_answered(
     assert keeps_effects(answer) is kept
 
 
+def test_a_refusal_past_the_pivot_is_not_stored_because_it_will_be_asked_again() -> None:
+    assert rows_of("do", REFUSED, retriable=True) == {}
+    assert rows_of("do", DONE, retriable=True) == {"do": DONE}
+
+
 def test_a_late_do_is_told_why_it_is_refused() -> None:
     assert TOMBSTONE.outcome == "refused"
     assert bytes(TOMBSTONE.payload) == b'{"type":"refused","reason":"it was undone before it arrived"}'
@@ -63,12 +68,14 @@ def test_a_late_do_is_told_why_it_is_refused() -> None:
     ["replays", "leaves_tombstone", "undo_runs_after", "stores_refusal", "stores_failed", "stores_undo_refusal"],
 )
 def test_each_rule_is_one_function_that_can_be_left_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ways: tuple[Direction, ...] = ("do", "undo")
+
     def table() -> list[object]:
         stored = (None, DONE, REFUSED)
-        settled = [settle(way, do, undo) for way in ("do", "undo") for do in stored for undo in stored]
-        return [*settled, *(rows_of(way, answer) for way in ("do", "undo") for answer in (DONE, REFUSED, FAILED))]
+        settled = [settle(way, do, undo) for way in ways for do in stored for undo in stored]
+        return [*settled, *(rows_of(way, said) for way in ways for said in (DONE, REFUSED, FAILED))]
 
     with_rule = table()
     original = getattr(barrier, rule)
-    monkeypatch.setattr(barrier, rule, lambda *stored: not original(*stored))
+    monkeypatch.setattr(barrier, rule, lambda *stored, **how: not original(*stored, **how))
     assert table() != with_rule

@@ -191,6 +191,9 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
     refused = {event.step for event in log if isinstance(event, StepRefused)}
     refused |= {event.step for event in log if isinstance(event, StepSettled) and event.outcome == "refused"}
     undone = [event.step for event in log if isinstance(event, UndoDone)]
+    settled = {event.step: place for place, event in enumerate(log) if isinstance(event, StepSettled)}
+    over = {event.step: place for place, event in enumerate(log) if isinstance(event, UndoStarted)}
+    assert all(place < over.get(name, len(log)) for name, place in settled.items()), "settled before it is undone"
     owed = [name for name in reversed(started) if name not in refused]
     assert undone == owed[: len(undone)], "undone in exact reverse order, each once"
     begun = [event.step for event in log if isinstance(event, UndoStarted)]
@@ -202,7 +205,7 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
         assert undone == owed, "compensated: nothing is left"
 
 
-@settings(max_examples=1_500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1_000, suppress_health_check=[HealthCheck.too_slow])
 @given(definitions(), moves)
 def test_the_machine_keeps_its_laws(drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any]) -> None:
     story = Story(*drawn)

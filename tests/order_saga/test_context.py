@@ -5,11 +5,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 from msgspec import Raw
-from unwind import InputError
 
 from order_saga.application.context import MAX_ITEMS, MAX_QUANTITY, OrderContext, place, show_context, show_order
 from order_saga.domain.money import MAX_CENTS, from_cents
 from order_saga.domain.order import OrderCreated, OrderItem, fold
+from unwind import InputError
 
 PRICE = Decimal("19.99")
 

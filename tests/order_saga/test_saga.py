@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from unwind import Fail, Kind, Retry
-from unwind.testing.scenario import Scenario, cancel, failed, ok, pause, refused, resume, undone
 
 from order_saga.application.commands import (
     CancelShipment,
@@ -31,6 +29,8 @@ from order_saga.domain.order import (
     OrderReserved,
     OrderShipped,
 )
+from unwind import Fail, Kind, Retry
+from unwind.testing.scenario import Scenario, cancel, failed, ok, pause, refused, resume, undone
 
 ITEMS = (OrderItem("p-1", 2, 1_999),)
 ORDER = OrderContext("o-1", "c-1", ITEMS, 3_998)

@@ -7,7 +7,7 @@ from unwind.core.barrier import Answer
 from unwind.core.saga import Command, Refused
 from unwind.errors import DefinitionError, InputError
 from unwind.ports import Message
-from unwind.runtime.participant import HandlerCall, Participant, answer, open_message
+from unwind.runtime.participant import REASON_LIMIT, HandlerCall, Participant, answer, failed, open_message
 from unwind.stores.memory_barrier import MemoryParticipantStore
 
 
@@ -100,9 +100,7 @@ def test_a_wrong_declaration_names_the_command_and_the_mend(
         pytest.param({"name": "inventory.release"}, "handled as 'undo'", id="an undo sent as do"),
     ],
 )
-def test_poison_is_told_from_commands(
-    inventory: Participant[object], changes: dict[str, object], reason: str
-) -> None:
+def test_poison_is_told_from_commands(inventory: Participant[object], changes: dict[str, object], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         open_message(inventory, message(**changes))
 
@@ -123,7 +121,7 @@ async def test_a_handler_is_told_about_its_call() -> None:
 async def test_a_handler_that_returns_nothing_answers_ok_and_one_that_returns_nonsense_has_failed() -> None:
     inventory: Participant[object] = Participant("inventory")
     inventory.handles(Reserve)(handler)
-    inventory.undoes(Release)(lambda tx, command, call: 42)  # type: ignore[arg-type,return-value]
+    inventory.undoes(Release)(lambda tx, command, call: 42)  # type: ignore[type-var]
     undo = message(id="saga/step/undo", name="inventory.release", direction="undo", payload=Raw(b"{}"))
     jobs = [open_message(inventory, given) for given in (message(), undo)]
     ok, failed = await answer(MemoryParticipantStore({}, lambda: 0), jobs)
@@ -133,6 +131,12 @@ async def test_a_handler_that_returns_nothing_answers_ok_and_one_that_returns_no
         "failed",
         "TypeError: a handler returns a msgspec.Struct, a Refusal or None, not int",
     )
+
+
+def test_the_reason_of_a_failure_is_short_and_can_travel() -> None:
+    reason = failed(ValueError("\udc80" + "x" * 10_000)).reason
+    assert reason.startswith("ValueError: ?xxx")
+    assert len(reason) == REASON_LIMIT
 
 
 def test_a_reply_echoes_what_the_saga_knows_it_by(inventory: Participant[object]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantStore, ParticipantTransaction
 from unwind.stores.memory_barrier import MemoryParticipantStore
-from unwind.stores.sqlite import connection
 from unwind.stores.sqlite.barrier import SQLiteParticipantStore
+from unwind.stores.sqlite.guard import hold_file
 from unwind.testing.barrier_suite import BarrierSuite, Desk
 
 LEDGER = "CREATE TABLE ledger (entry TEXT NOT NULL)"
@@ -139,24 +139,23 @@ async def test_a_closed_file_is_unavailable_and_may_be_closed_again(store: SQLit
         await store.read(lambda tx: tx.execute("SELECT 1"))
 
 
-async def test_a_second_writer_is_refused_where_two_would_corrupt_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_file_is_guarded_against_a_writer_that_would_corrupt_it_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "file.db"
-    monkeypatch.setattr(connection, "SAFE_WITH_SEVERAL_WRITERS", (99, 0, 0))
-    first = await SQLiteParticipantStore.open(path, LEDGER)
-    with pytest.raises(UnavailableError, match="3.51.3"):
-        await SQLiteParticipantStore.open(path, LEDGER)
-    await first.close()
-    await (await SQLiteParticipantStore.open(path, LEDGER)).close()
+    store = await SQLiteParticipantStore.open(path, LEDGER)
+    with pytest.raises(SettingsError, match=r"3\.51\.3"):
+        hold_file(path, (3, 40, 1))
+    await store.close()
+    hold_file(path, (3, 40, 1)).close()
 
 
-async def test_several_writers_share_a_file_where_that_is_safe(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "SAFE_WITH_SEVERAL_WRITERS", (0, 0, 0))
-    stores = [await SQLiteParticipantStore.open(tmp_path / "file.db", LEDGER) for _ in range(2)]
-    assert await stores[1].read(lambda tx: tx.execute("PRAGMA journal_mode").fetchone()) == ("wal",)
-    assert await stores[1].read(lambda tx: tx.execute("PRAGMA synchronous").fetchone()) == (2,)
-    for store in stores:
-        await store.close()
+async def test_commits_are_durable_and_constraints_between_tables_hold(store: SQLiteParticipantStore) -> None:
+    async def pragma(name: str) -> object:
+        return (await store.read(lambda tx: tx.execute(f"PRAGMA {name}").fetchone()))[0]
+
+    assert await pragma("journal_mode") == "wal"
+    assert await pragma("synchronous") == 2
+    assert await pragma("foreign_keys") == 1
+
+
+async def test_only_its_owner_may_read_the_file(store: SQLiteParticipantStore, tmp_path: Path) -> None:
+    assert (tmp_path / "file.db").stat().st_mode & 0o777 == 0o600

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Annotated
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from order_saga.domain.money import MAX_CENTS, from_cents, to_cents
 from order_saga.domain.order import Order, OrderItem, OrderStatus
@@ -66,12 +67,15 @@ def _check_name(name: str, field: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- to the API
 
 
+Amount = Annotated[Decimal, Meta(extra_json_schema={"type": "number"})]
+
+
 class ItemView(Struct, frozen=True):
     """One line of an order as the API shows it."""
 
     product_id: str
     quantity: int
-    price: Decimal
+    price: Amount
 
 
 class ContextView(Struct, frozen=True):
@@ -80,7 +84,7 @@ class ContextView(Struct, frozen=True):
     order_id: str
     customer_id: str
     items: tuple[ItemView, ...]
-    total: Decimal
+    total: Amount
     reservation_id: str | None
     payment_id: str | None
     shipment_id: str | None

@@ -1,6 +1,7 @@
 """One pass over all sagas, then the totals, then what belongs to no saga. Linear; one saga in memory at a time."""
 
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -115,9 +116,9 @@ def _check_sagas(
 
 
 def _floor(service: sqlite3.Connection) -> int:
-    """Since when nothing can have been purged from a barrier: its oldest row."""
+    """Since when nothing can have been purged from a barrier: its oldest row; never, when it has none."""
     oldest: int | None = service.execute("select min(recorded_at) from barrier").fetchone()[0]
-    return 0 if oldest is None else oldest
+    return sys.maxsize if oldest is None else oldest
 
 
 def _violations(subject: str, findings: Iterable[Finding]) -> Iterator[Violation]:

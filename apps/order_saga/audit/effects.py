@@ -93,7 +93,8 @@ def _answers(database: Connection, saga_id: str, step: str) -> Iterator[tuple[st
 def check_effects(story: Story, effects: Effects, floors: dict[str, int]) -> Iterator[Finding]:
     """Compare a saga's effects with its log. `floors`: by step, since when its participant's barrier is known whole."""
     yield from _at_most_once(effects)
-    yield from _asked_for(story, effects)
+    if story.legal:
+        yield from _asked_for(story, effects)
     yield from _barrier(story, effects, floors)
     if story.status == "completed":
         yield from _as_ordered(story, effects)

@@ -159,7 +159,7 @@ class _Group:
         self._ack_wait = ack_wait
         self._count = 0
         # In the order of hand-out, which is the order of falling due: only the first needs a look.
-        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._held: OrderedDict[object, _Held] = OrderedDict()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.Task[None] | None = None
 
@@ -173,7 +173,7 @@ class _Group:
         ready, due = self.ready, self._clock.monotonic() + self._ack_wait
         taken = [ready.popleft() for _ in range(min(max(limit, 1), len(ready)))]
         for delivery in taken:
-            self._held[_number(delivery)] = _Held(delivery, due, holder)
+            self._held[delivery.token] = _Held(delivery, due, holder)
         if ready:
             self._wake()
         if self._timer is None:
@@ -182,7 +182,7 @@ class _Group:
 
     def release(self, delivery: Delivery) -> bool:
         """Take a delivery out of its holder's hands; False when it is in nobody's."""
-        held = self._held.pop(_number(delivery), None)
+        held = self._held.pop(delivery.token, None)
         if held is not None:
             self.size -= len(delivery.messages)
         return held is not None
@@ -248,10 +248,3 @@ class _Group:
             if self._held:
                 await self._clock.sleep(next(iter(self._held.values())).due - now)
         self._timer = None
-
-
-def _number(delivery: Delivery) -> int:
-    number = delivery.token
-    if not isinstance(number, int):
-        raise TypeError(f"not a delivery of this bus: {delivery!r:.80}")
-    return number

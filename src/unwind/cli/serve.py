@@ -104,7 +104,7 @@ class _Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        if not _is_loopback(self._host):
+        if not is_loopback(self._host):
             log.warning("open_to_the_network", host=self._host, advice="whoever reaches this address may give orders")
         host = f"[{self._host}]" if ":" in self._host else self._host
         address = f"http://{host}:{self._port}"
@@ -135,7 +135,8 @@ def _listen(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

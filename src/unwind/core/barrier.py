@@ -6,8 +6,8 @@ The rules. A *do* and its *undo* have one stored answer each, written in the tra
  2. An undo before its do does nothing and answers ok; it leaves a tombstone, by which the late do is refused.
  3. An undo of a do stored as ok runs. An undo of a refused do does nothing and answers ok.
  4. ok: the effect is kept and the answer stored.
- 5. A do refused: what the handler wrote is taken back, the answer is stored, so that a late duplicate does not do it. Past
-    the saga's pivot nothing is stored: there is no way back, so the do is asked again until it says yes.
+ 5. A do refused: what the handler wrote is taken back, the answer is stored, so that a late duplicate does not do it.
+    Past the saga's pivot nothing is stored: there is no way back, so the do is asked again until it says yes.
  6. Failed, do or undo: all is taken back and nothing is stored; the next attempt runs anew.
  7. An undo refused: all is taken back and nothing is stored; an operator's retry asks anew.
 
@@ -65,7 +65,7 @@ def rows_of(direction: Direction, answer: Answer, *, retriable: bool = False) ->
             stores = True
         case "refused":
             stores = stores_refusal(retriable=retriable) if direction == "do" else stores_undo_refusal()
-        case "failed":
+        case _:
             stores = stores_failed()
     return {direction: answer} if stores else {}
 

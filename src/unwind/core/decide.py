@@ -193,12 +193,12 @@ def _start(draft: _Draft, start: Start) -> Decision:
 
 
 def _advance(draft: _Draft, leases: Mapping[str, int] | None = None) -> None:
-    """Start whatever the state allows next. Forward and backward movement share this one road."""
+    """Start whatever the state of a live saga allows next. Forward and backward movement share this one road."""
     if draft.state.paused:
         return
     if draft.state.status == "running":
         _advance_forward(draft)
-    elif draft.state.status == "compensating":
+    else:
         _advance_backward(draft, leases)
 
 
@@ -365,7 +365,7 @@ def _reply(draft: _Draft, reply: Reply) -> None:
 
 def awaited_action(state: State, plan: StepPlan, run: StepRun) -> bool:
     """Whether this is an action that must end before its undo may begin (rule 10)."""
-    waits = state.status == "compensating" and state.undo is None
+    waits = state.status == "compensating" and state.undo is None and run.step in state.targets
     return waits and plan.shape == "action" and run.status == "outstanding"
 
 
@@ -382,6 +382,8 @@ def _do_reply(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None
         case "failed":
             if run.status == "outstanding" and current(run, reply):
                 _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
+        case _:
+            assert_never(reply.outcome)
 
 
 def current(run: StepRun, reply: Reply) -> bool:
@@ -442,6 +444,8 @@ def _undo_reply(draft: _Draft, plan: StepPlan, undo: StepRun, reply: Reply) -> N
         case "failed":
             if undo.status == "outstanding" and current(undo, reply):
                 _undo_attempt_over(draft, plan, undo, reply.reason, timed_out=reply.timed_out)
+        case _:
+            assert_never(reply.outcome)
 
 
 def _undo_attempt_over(draft: _Draft, plan: StepPlan, undo: StepRun, reason: str, *, timed_out: bool) -> None:

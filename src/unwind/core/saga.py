@@ -282,9 +282,7 @@ def _plan(saga: str, step: Step[Any, Any]) -> StepPlan:
         (ActionStep, "action", "run"),
         (RecordStep, "record", "record"),
     )
-    shape, method = next(
-        ((shape, method) for cls, shape, method in shapes if isinstance(step, cls)), (None, "")
-    )
+    shape, method = next(((shape, method) for cls, shape, method in shapes if isinstance(step, cls)), (None, ""))
     if shape is None:
         raise DefinitionError(f"{where}: derive it from CommandStep, ActionStep or RecordStep")
     if not _overrides(step, method):
@@ -348,7 +346,9 @@ def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
     for plan in plans:
         where = f"saga {saga}, step {plan.name!r}"
         if plan.name in seen:
-            raise DefinitionError(f"{where}: another step has the same name; names identify effects, make them distinct")
+            raise DefinitionError(
+                f"{where}: another step has the same name; names identify effects, make them distinct"
+            )
         seen.add(plan.name)
         if plan.kind is Kind.PIVOT:
             if pivot is not None:

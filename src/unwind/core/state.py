@@ -15,6 +15,7 @@ from unwind.core.messages import (
     Attempt,
     CommandCall,
     CompensationStarted,
+    Direction,
     DomainRecorded,
     Effect,
     Event,
@@ -256,9 +257,7 @@ def _evolve_rare(
             targets = state.targets
             if status == "refused":
                 targets = tuple(name for name in targets if name != event.step)
-            return replace(
-                state, version=version, runs=_replace_run(state, event.step, status=status), targets=targets
-            )
+            return replace(state, version=version, runs=_replace_run(state, event.step, status=status), targets=targets)
         case ActionTakenOver():
             if event.direction == "undo":
                 held = None if undo is None else _taken(undo, event)
@@ -285,7 +284,7 @@ def _taken(run: StepRun, event: ActionTakenOver) -> StepRun:
 # ------------------------------------------------------------------------------------------- questions put to a state
 
 
-def outstanding(state: State) -> list[tuple[Literal["do", "undo"], StepRun]]:
+def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
     """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
     if state.status == "running":
         return [("do", run) for run in state.runs if run.status == "outstanding"]
@@ -298,19 +297,16 @@ def pending(state: State) -> tuple[Effect, ...]:
     """The effects to have in flight. To recover anything: load the state and dispatch these again."""
     if state.paused:
         return ()
-    return tuple(
-        SendCommand(
-            state.saga_id,
-            run.step,
-            direction,
-            run.attempt.number,
-            run.command,
-            state.status == "running" and state.pivoted and not run.pivot,
-        )
-        if run.command is not None
-        else RunAction(state.saga_id, run.step, direction, run.attempt.number, run.attempt.runner, state.context)
-        for direction, run in outstanding(state)
-    )
+    return tuple(effect_of(state, direction, run) for direction, run in outstanding(state))
+
+
+def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
+    """The effect that something outstanding stands for."""
+    attempt = run.attempt
+    if run.command is None:
+        return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context)
+    retriable = state.status == "running" and state.pivoted and not run.pivot
+    return SendCommand(state.saga_id, run.step, direction, attempt.number, run.command, retriable)
 
 
 def deadline_holds(state: State) -> bool:
@@ -324,11 +320,9 @@ def _next_multiple(since: int, every: int, now: int) -> int:
 
 def _run_due(run: StepRun, now: int) -> int | None:
     """The nearest instant at which a step or undo wants attention by itself."""
-    attempt = run.attempt
-    if run.status == "backoff":
-        return run.retry_at
     if run.status != "outstanding":
-        return None
+        return run.retry_at if run.status == "backoff" else None
+    attempt = run.attempt
     every = attempt.lease or attempt.resend
     nearest = _next_multiple(attempt.at, every, now) if every else None
     if attempt.expires is not None and (nearest is None or attempt.expires < nearest):
@@ -354,22 +348,23 @@ def due(state: State, now: int) -> int | None:
 
     None exactly for ended and paused sagas; every other state has a finite answer, so no orphan can exist.
     """
-    if not state.live or state.paused:
+    if state.paused or not state.live:
         return None
-    candidates: list[int] = []
+    nearest: int | None = None
     if state.blocked is not None:
-        candidates.append(_next_multiple(state.blocked.since, state.blocked.retry_every, now))
+        nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
     else:
-        candidates.extend(at for run in _awaited(state) if (at := _run_due(run, now)) is not None)
-    if deadline_holds(state) and state.deadline is not None:
-        candidates.append(state.deadline)
-    return min(candidates, default=now)
+        for run in _awaited(state):
+            at = _run_due(run, now)
+            if at is not None and (nearest is None or at < nearest):
+                nearest = at
+    if state.deadline is not None and deadline_holds(state) and (nearest is None or state.deadline < nearest):
+        return state.deadline
+    return now if nearest is None else nearest
 
 
 def resend_due(state: State, now: int) -> bool:
     """Whether a wake-up at `now` should send again what is outstanding."""
     if state.blocked is not None:
         return now >= state.blocked.since + state.blocked.retry_every
-    return any(
-        now >= run.attempt.at + (run.attempt.lease or run.attempt.resend) for _, run in outstanding(state)
-    )
+    return any(now >= run.attempt.at + (run.attempt.lease or run.attempt.resend) for _, run in outstanding(state))

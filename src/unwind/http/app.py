@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import Message, Receive, Scope, Send
 
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.documentation import documentation_routes
@@ -36,14 +36,14 @@ _SECURITY = (
 class Guarded:
     """Gives every request an id and every response its security headers, also those that no route made."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps an ASGI application."""
-        self._app = app
+    def __init__(self, inner: Litestar) -> None:
+        """Wraps an application."""
+        self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self.inner(scope, receive, send)
             return
         request_id = str(uuid4())
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
@@ -54,7 +54,7 @@ class Guarded:
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        await self._app(scope, receive, send_guarded)
+        await self.inner(scope, receive, send_guarded)
 
 
 def only_documented_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -75,7 +75,7 @@ def create_app(
     routes: Sequence[HTTPRouteHandler] = (),
     shows: Shows | None = None,
     provide: Mapping[str, Any] | None = None,
-) -> ASGIApp:
+) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from unwind.http.openapi import Schema
@@ -25,11 +25,11 @@ def documentation_routes(schema: Schema) -> list[HTTPRouteHandler]:
 
     @get("/docs")
     async def docs_page() -> Response[bytes]:
-        return Response(page, media_type="text/html; charset=utf-8")
+        return Response(page, media_type="text/html")
 
-    @get("/docs/style.css", media_type=MediaType.CSS)
+    @get("/docs/style.css")
     async def docs_style() -> Response[bytes]:
-        return Response(_STYLE, media_type="text/css; charset=utf-8")
+        return Response(_STYLE, media_type="text/css")
 
     return [openapi_document, docs_page, docs_style]
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Literal
 
-from litestar import MediaType, Response, get
-from litestar.params import Dependency
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from msgspec import Struct
 
 from unwind.errors import UnwindError
@@ -16,7 +17,7 @@ Checks = Mapping[str, Callable[[], Awaitable[None]]]
 """Name of a dependency → raises UnwindError when it cannot be worked with."""
 _PATIENCE = 2.0
 """Seconds a dependency has to answer."""
-_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4"
 
 
 class Alive(Struct, frozen=True):
@@ -61,7 +62,7 @@ async def livez() -> Alive:
         tag="health",
     ),
 )
-async def readyz(checks: Annotated[Checks, Dependency(skip_validation=True)]) -> Response[Readiness]:
+async def readyz(checks: NamedDependency[SkipValidation[Checks]]) -> Response[Readiness]:
     """Whether work can be taken on."""
     names = list(checks)
     results = dict(zip(names, await asyncio.gather(*(_check(checks[name]) for name in names)), strict=True))
@@ -81,10 +82,9 @@ async def _check(check: Callable[[], Awaitable[None]]) -> CheckResult:
 
 @get(
     "/metrics",
-    media_type=MediaType.TEXT,
     docs=Docs((Answer(200, "Text exposition format", media_type="text/plain"),), tag="health"),
 )
-async def metrics(telemetry: Annotated[Telemetry, Dependency(skip_validation=True)]) -> Response[bytes]:
+async def metrics(telemetry: NamedDependency[SkipValidation[Telemetry]]) -> Response[bytes]:
     """Figures for Prometheus."""
     return Response(telemetry.render(), media_type=_METRICS)
 

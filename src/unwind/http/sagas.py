@@ -8,7 +8,8 @@ from typing import Annotated, Any, get_args
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import FromPath, SkipValidation
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
@@ -22,11 +23,11 @@ from unwind.runtime.engine import Engine
 from unwind.runtime.queries import ActEntry, HistoryEntry, Queries, SagaSummary, SagaView
 
 AnyRequest = Request[Any, Any, Any]
-TheEngine = Annotated[Engine, Dependency(skip_validation=True)]
-TheQueries = Annotated[Queries, Dependency(skip_validation=True)]
+TheEngine = NamedDependency[SkipValidation[Engine]]
+TheQueries = NamedDependency[SkipValidation[Queries]]
 Shows = Mapping[str, Callable[[Raw], Raw]]
 """Name of a definition → how its stored context is shown."""
-TheShows = Annotated[Shows, Dependency(skip_validation=True)]
+TheShows = NamedDependency[SkipValidation[Shows]]
 
 STATUSES = get_args(ShownStatus)
 MAX_PAGE = 200
@@ -69,7 +70,7 @@ class SagaList(Struct, frozen=True):
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _act_request = Decoder(ActRequest)
-_cursor = Decoder(tuple[int, str])
+_cursor = Decoder(tuple[Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)], str])
 _instant = {"type": "string", "format": "date-time"}
 
 LIST_PARAMETERS = (
@@ -122,7 +123,7 @@ async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
 
 
 @get("/sagas/{saga_id:str}", docs=_shows("The saga as it is now", SagaView))
-async def show_saga(saga_id: str, queries: TheQueries, shows: TheShows) -> SagaView:
+async def show_saga(saga_id: FromPath[str], queries: TheQueries, shows: TheShows) -> SagaView:
     """Show a saga."""
     view = await queries.show(_known(saga_id))
     show = shows.get(view.definition)
@@ -130,14 +131,14 @@ async def show_saga(saga_id: str, queries: TheQueries, shows: TheShows) -> SagaV
 
 
 @get("/sagas/{saga_id:str}/history", docs=_shows("All attempts and acts", SagaHistory))
-async def saga_history(saga_id: str, queries: TheQueries) -> SagaHistory:
+async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHistory:
     """Show how a saga came to where it is."""
     history = await queries.history(_known(saga_id))
     return SagaHistory(saga_id, history.entries, history.acts)
 
 
 @post("/sagas/{saga_id:str}/cancel", status_code=202, docs=_ACT)
-async def cancel_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Undo a saga.
 
     Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
@@ -148,7 +149,7 @@ async def cancel_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> A
 
 
 @post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT)
-async def resume_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+async def resume_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Drive a saga on.
 
     Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
@@ -159,7 +160,7 @@ async def resume_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> A
 
 
 @post("/sagas/{saga_id:str}/pause", status_code=202, docs=_ACT)
-async def pause_saga(saga_id: str, request: AnyRequest, engine: TheEngine) -> Acted:
+async def pause_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Begin nothing new in a saga.
 
     Answers that are under way are still recorded. Resume or cancel ends the pause.
@@ -231,10 +232,13 @@ class _Given:
 
     def cursor(self) -> tuple[int, str] | None:
         value = self._one("cursor")
+        wrong = FieldError("cursor", "give a next_cursor as it was answered")
         if value is None:
             return None
         try:
             started_at, saga_id = _cursor.decode(urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4)))
         except (NotBase64, ValueError) as error:
-            raise invalid(FieldError("cursor", "give a next_cursor as it was answered")) from error
+            raise invalid(wrong) from error
+        if not saga_id.isprintable():
+            raise invalid(wrong)
         return started_at, saga_id

@@ -19,18 +19,16 @@ from unwind.errors import (
     OverloadedError,
     StateError,
     UnavailableError,
-    UnwindError,
 )
 from unwind.ports import Bus, Clock, Store
 from unwind.runtime.inbox import Entry
-from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
 from unwind.runtime.telemetry import Telemetry
+from unwind.runtime.waiting import Waiting
 
 C = TypeVar("C")
 
-ELSEWHERE = 1.0
-"""Seconds between two looks at a saga that may end in another process."""
 
 
 class Started(Struct, frozen=True):
@@ -39,23 +37,6 @@ class Started(Struct, frozen=True):
     saga_id: str
     created: bool
     state: State
-
-
-class _Call:
-    """A caller that waits for a decision."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-
-    def decided(self, decision: Decision) -> None:
-        if not self.future.done():
-            self.future.set_result(decision)
-
-    def failed(self, error: UnwindError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Engine:
@@ -87,8 +68,17 @@ class Engine:
         self._new_id = new_id
         self._stopping = False
         self.loop = Loop(
-            store, bus, self.sagas, clock=clock, worker=worker, jitter=jitter, limits=self.limits, telemetry=self.telemetry
+            store,
+            bus,
+            self.sagas,
+            clock=clock,
+            worker=worker,
+            jitter=jitter,
+            limits=self.limits,
+            telemetry=self.telemetry,
+            on_end=lambda state: self._waiting.ended(state),
         )
+        self._waiting = Waiting(store, clock, self.loop.state, self.limits.call_timeout)
 
     async def open(self) -> None:
         """Register the definitions, learn the store's time, join the consumers of replies.
@@ -106,7 +96,10 @@ class Engine:
 
     async def run(self) -> None:
         """Work until `stop`, or until cancelled. A part that fails brings all of it down: never silent."""
-        await self.loop.run()
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(self._waiting.run())
+            await self.loop.run()
+            waiting.cancel()
 
     async def stop(self, grace: float = 5.0) -> None:
         """Admit nothing more, give actions `grace` seconds to end, finish the batches in hand, leave the rest to others."""
@@ -157,18 +150,10 @@ class Engine:
 
     async def ended(self, saga_id: str) -> State:
         """Wait until the saga has ended, here or in another process. Raises NotFoundError, UnavailableError."""
-        while True:
-            watcher = self.loop.watch(saga_id)
-            state = await self.loop.state(saga_id)
-            if state.status == "new":
-                self.loop.unwatch(saga_id)
-                raise NotFoundError(f"there is no saga {saga_id}")
-            if not state.live:
-                self.loop.unwatch(saga_id)
-                return state
-            done, _ = await asyncio.wait([watcher], timeout=ELSEWHERE)
-            if done:
-                return watcher.result()
+        state = await self._waiting.end(saga_id)
+        if state.status == "new":
+            raise NotFoundError(f"there is no saga {saga_id}")
+        return state
 
     async def cancel(self, saga_id: str, *, actor: str, reason: str = "") -> State:
         """Undo everything. Repeating it is harmless. Raises NotFoundError, StateError (ended, or past the pivot)."""
@@ -196,9 +181,6 @@ class Engine:
     async def _ask(self, saga_id: str, message: Input) -> Decision:
         if self._stopping:
             raise UnavailableError("this process is stopping; repeat the call")
-        call = _Call()
+        call = self._waiting.call()
         self.loop.put(saga_id, Entry(message, call))
-        try:
-            return await asyncio.wait_for(call.future, self.limits.call_timeout / SECOND)
-        except TimeoutError as error:
-            raise UnavailableError("the store did not answer in time; the outcome is unknown, repeat the call") from error
+        return await call.future

@@ -17,10 +17,11 @@ from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, Ru
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, due, resend_due
 from unwind.errors import CodecError, RejectedError, UnavailableError, UnwindError
-from unwind.ports import COMMANDS, REPLIES, Bus, Clock, Delivery, Message, Move, Store, StoredStream, Subscription, Unit
+from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream, Unit
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.clock import StoreTime
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
+from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
@@ -28,31 +29,8 @@ from unwind.runtime.unit import Decided, command_message, make_unit, new_effects
 
 log = structlog.get_logger("unwind.loop")
 
-FETCH = 64
-"""Deliveries fetched at a time; each may hold many replies."""
 SOON = SECOND // 20
 """The least distance of a wake-up that is moved on: a saga that is due and cannot move must not spin."""
-
-
-class Acknowledgement:
-    """Acknowledges a delivery once all its messages are decided."""
-
-    __slots__ = ("delivery", "done", "left")
-
-    def __init__(self, delivery: Delivery, done: list[Delivery]) -> None:
-        """`done` collects deliveries that are ready to be acknowledged."""
-        self.delivery = delivery
-        self.left = len(delivery.messages)
-        self.done = done
-
-    def decided(self, _: Decision) -> None:
-        """One more message is dealt with."""
-        self.left -= 1
-        if self.left == 0:
-            self.done.append(self.delivery)
-
-    def failed(self, _: UnwindError) -> None:
-        """Not decided here: it stays unacknowledged and comes again."""
 
 
 Answers = list[tuple[Waiter, Decision]]
@@ -72,8 +50,9 @@ class Loop:
         jitter: Callable[[], float],
         limits: Limits,
         telemetry: Telemetry,
+        on_end: Callable[[State], None],
     ) -> None:
-        """`sagas` are the definitions by content hash."""
+        """`sagas` are the definitions by content hash; `on_end` hears of each saga that this worker sees ended."""
         self._store = store
         self._bus = bus
         self._sagas = sagas
@@ -87,9 +66,8 @@ class Loop:
         self._inbox = Inbox()
         self._cache: dict[str, State] = {}
         self._suspects = Suspects(clock, limits.suspect_pause)
-        self._watchers: dict[str, asyncio.Future[State]] = {}
-        self._acks: list[Delivery] = []
-        self._replies: Subscription | None = None
+        self._on_end = on_end
+        self._intake = Intake(bus, self._inbox, clock, limits)
         self._stopping = False
         self._pool = ActionPool(
             store,
@@ -105,12 +83,12 @@ class Loop:
     async def open(self) -> None:
         """Learn the store's time and join the consumers of replies."""
         self._time.observe((await self._store.load({})).now)
-        self._replies = await self._bus.subscribe(REPLIES, "engine")
+        await self._intake.open()
 
     async def run(self) -> None:
         """Work until stopped or cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            helpers = [tasks.create_task(self._pool.run()), tasks.create_task(self._take_replies())]
+            helpers = [tasks.create_task(self._pool.run()), tasks.create_task(self._intake.run())]
             await asyncio.gather(*(tasks.create_task(self._work()) for _ in range(self._limits.batches_in_flight)))
             for helper in helpers:
                 helper.cancel()
@@ -147,17 +125,6 @@ class Loop:
         stored = (await self._store.load({saga_id: 0})).streams.get(saga_id)
         return NEW if stored is None else await self._folded(saga_id, stored, NEW)
 
-    def watch(self, saga_id: str) -> asyncio.Future[State]:
-        """Resolved when this worker sees the saga end. Another worker may be the one that ends it."""
-        watcher = self._watchers.get(saga_id)
-        if watcher is None or watcher.done():
-            watcher = self._watchers[saga_id] = asyncio.get_running_loop().create_future()
-        return watcher
-
-    def unwatch(self, saga_id: str) -> None:
-        """Nobody waits for this saga's end any more."""
-        self._watchers.pop(saga_id, None)
-
     @property
     def backlog(self) -> int:
         """Sagas whose inputs wait."""
@@ -165,29 +132,6 @@ class Loop:
 
     def _action_ended(self, saga_id: str, reply: Reply) -> None:
         self._inbox.put(saga_id, Entry(reply))
-
-    async def _take_replies(self) -> None:
-        if self._replies is None:
-            raise RuntimeError("run before open")
-        while not self._stopping:
-            await self._inbox.room(self._limits.inbox)
-            for delivery in await self._replies.fetch(FETCH):
-                waiter = Acknowledgement(delivery, self._acks)
-                for message in delivery.messages:
-                    self._inbox.put(message.saga_id, Entry(self._reply(message), waiter))
-
-    def _reply(self, message: Message) -> Reply:
-        outcome = message.outcome
-        if outcome not in {"ok", "refused"} or len(bytes(message.payload)) > self._limits.payload:
-            outcome = "failed"
-        return Reply(
-            message.step,
-            message.direction,
-            outcome,  # type: ignore[arg-type]
-            message.attempt,
-            message.payload,
-            message.reason,
-        )
 
     async def _work(self) -> None:
         failures = 0
@@ -254,7 +198,7 @@ class Loop:
         try:
             await self._dispatch(settled)
             await self._move_on([made for made in settled if made.token is not None and not made.events], now)
-            await self._acknowledge()
+            await self._intake.acknowledge()
         except UnavailableError as error:
             self._work_done["follow_up_failed"] += 1
             log.warning("follow_up_failed", error=str(error), sagas=len(settled))
@@ -311,7 +255,9 @@ class Loop:
             self._leave_alone(before, entries, answers)
             return None
         moment = Moment(now, self._jitter(), self._worker)
-        state, events, records = before, list[Event](), list[Record]()
+        state = before
+        events: list[Event] = []
+        records: list[Record] = []
         token: int | None = None
         redrive = False
         for entry in entries:
@@ -399,9 +345,7 @@ class Loop:
                 cache[state.saga_id] = state
                 continue
             cache.pop(state.saga_id, None)
-            watcher = self._watchers.pop(state.saga_id, None)
-            if watcher is not None and not watcher.done():
-                watcher.set_result(state)
+            self._on_end(state)
         while len(cache) > self._limits.cache:
             del cache[next(iter(cache))]
 
@@ -433,11 +377,6 @@ class Loop:
         if moves:
             moves.sort(key=lambda move: move.id)
             await self._store.move(moves)
-
-    async def _acknowledge(self) -> None:
-        if self._acks and self._replies is not None:
-            acks, self._acks[:] = list(self._acks), []
-            await self._replies.ack(acks)
 
 
 def must_reload(entries: Iterable[Entry]) -> bool:

@@ -132,13 +132,16 @@ class _Declaration(Generic[Tx, C]):
 class Job:
     """A command to be answered: decoded, with its handler, and what was prepared for it."""
 
-    __slots__ = ("command", "message", "prepared", "route")
+    __slots__ = ("command", "keys", "message", "prepared", "route")
 
     def __init__(self, message: Message, route: Route, command: Command) -> None:
         self.message = message
         self.route = route
         self.command = command
         self.prepared: object = UNPREPARED
+        saga, step = message.saga_id, message.step
+        self.keys: dict[Direction, str] = {"do": effect_id(saga, step, "do"), "undo": effect_id(saga, step, "undo")}
+        """Under which the answers to the do and to the undo are stored."""
 
     def call(self) -> HandlerCall:
         """What the handler is told."""
@@ -153,6 +156,16 @@ class Job:
             message.retriable,
             None if self.prepared is UNPREPARED else self.prepared,
         )
+
+    @property
+    def unprepared(self) -> bool:
+        """Whether something is to be asked outside before the handler can run."""
+        return self.route.prepare is not None and self.prepared is UNPREPARED
+
+    async def prepare(self) -> None:
+        """Ask it. Raises what the author's function raises."""
+        if self.route.prepare is not None:
+            self.prepared = await self.route.prepare(self.command, self.call())
 
     def reply(self, answer: Answer) -> Message:
         """The answer, addressed to the saga."""
@@ -210,20 +223,20 @@ async def answer(store: ParticipantStore[Any], jobs: Sequence[Job]) -> Sequence[
 def failed(error: Exception) -> Answer:
     """The answer that makes the saga try again."""
     text = str(error) if isinstance(error, TryAgain) else f"{type(error).__name__}: {error}"
-    return Answer("failed", reason=text[:REASON_LIMIT])
+    return Answer("failed", reason=text[:REASON_LIMIT].encode(errors="replace").decode())
 
 
 async def _transact(store: ParticipantStore[Any], jobs: Sequence[Job]) -> list[Answer | None]:
     async def work(tx: ParticipantTransaction[Any]) -> list[Answer | None]:
-        stored = dict(await tx.lookup([key for job in jobs for key in _keys(job).values()]))
+        stored = dict(await tx.lookup([key for job in jobs for key in job.keys.values()]))
         fresh: dict[str, Answer] = {}
         answers: list[Answer | None] = []
         for job in jobs:
-            keys = _keys(job)
+            keys = job.keys
             settled = barrier.settle(job.message.direction, stored.get(keys["do"]), stored.get(keys["undo"]))
             if settled is not None:
                 given, rows = settled.answer, settled.rows
-            elif job.route.prepare is not None and job.prepared is UNPREPARED:
+            elif job.unprepared:
                 answers.append(None)
                 continue
             else:
@@ -238,11 +251,6 @@ async def _transact(store: ParticipantStore[Any], jobs: Sequence[Job]) -> list[A
         return answers
 
     return await store.transact(work)
-
-
-def _keys(job: Job) -> dict[Direction, str]:
-    saga, step = job.message.saga_id, job.message.step
-    return {"do": effect_id(saga, step, "do"), "undo": effect_id(saga, step, "undo")}
 
 
 async def _handle(tx: ParticipantTransaction[Any], job: Job) -> Answer:

@@ -221,12 +221,9 @@ class ParticipantService:
 
     async def _ready(self, order: _Order) -> None:
         job, seconds = order.job, self._limits.prepare_timeout
-        prepare = job.route.prepare
-        if prepare is None:
-            raise AssertionError("only commands with a prepare are prepared")
         try:
             async with self._slots, asyncio.timeout(seconds) as limit:
-                job.prepared = await prepare(job.command, job.call())
+                await job.prepare()
         except Exception as error:
             log.warning("prepare_failed", command=job.message.name, effect_id=job.message.id, exc_info=error)
             late = TryAgain(f"preparing it took longer than {seconds:g} s")

@@ -77,9 +77,3 @@ class Service:
         await asyncio.gather(*others, return_exceptions=True)
         for participant in self._participants:
             await participant.stop()
-
-    async def crash(self) -> None:
-        """End at once, as a killed process would; for simulations."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
 from unwind.core.saga import Saga
-from unwind.core.state import State, due, outstanding, pending
+from unwind.core.state import State, due, effect_of, outstanding, pending
 from unwind.ports import Message, SagaRow, StreamAppend, Unit
 
 SNAPSHOT_EVERY = 5
@@ -91,16 +91,13 @@ def _snapshot(before: State, after: State) -> Snapshot | None:
 
 def new_effects(decided: Decided) -> Sequence[Effect]:
     """What to dispatch after the commit: what the state before did not ask for yet, or everything on a redrive."""
-    effects = pending(decided.after)
-    if decided.redrive or not effects:
-        return effects
-    asked = {(direction, run.step, run.attempt) for direction, run in outstanding(decided.before)}
-    now_asked = outstanding(decided.after)
-    return [
-        effect
-        for effect, (direction, run) in zip(effects, now_asked, strict=True)
-        if (direction, run.step, run.attempt) not in asked
-    ]
+    before, after = decided.before, decided.after
+    if decided.redrive or before.paused:
+        return pending(after)
+    if after.paused:
+        return ()
+    asked = outstanding(before)
+    return [effect_of(after, *wanted) for wanted in outstanding(after) if wanted not in asked]
 
 
 def command_message(state: State, effect: SendCommand) -> Message:

@@ -1,4 +1,4 @@
-"""The store in plain dicts: the oracle that other stores are compared with, and the store of tests and the simulator."""
+"""The store in plain dicts: the oracle that other stores are compared with, and the store for tests and simulations."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -43,8 +43,11 @@ class MemoryStore:
     async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
         self._refuse_when_closed()
         known = self._definitions
-        return [(name, version, digest) for name, version, digest in revisions
-                if known.setdefault((name, version), digest) != digest]
+        return [
+            (name, version, digest)
+            for name, version, digest in revisions
+            if known.setdefault((name, version), digest) != digest
+        ]
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         self._refuse_when_closed()
@@ -83,8 +86,11 @@ class MemoryStore:
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
         self._refuse_when_closed()
         now = self._now()
-        wakes = [(row.wake_at, row.id) for row in map(self._rows.__getitem__, self._awake)
-                 if row.wake_at is not None and row.wake_at <= now and row.revision in revisions]
+        wakes = [
+            (row.wake_at, row.id)
+            for row in map(self._rows.__getitem__, self._awake)
+            if row.wake_at is not None and row.wake_at <= now and row.revision in revisions
+        ]
         taken = [saga for _, saga in sorted(wakes)[:limit]]
         for saga in taken:
             self._rows[saga] = replace(self._rows[saga], wake_at=now + push)

@@ -1,4 +1,4 @@
-"""What every participant's database must do: inherit `BarrierSuite`, give it a `store` and a ledger, and pytest runs it.
+"""What every participant's database must do: inherit `BarrierSuite`, give it a `store` and a ledger; pytest runs it.
 
     class TestMyStore(BarrierSuite[MyTransaction]):
         @pytest.fixture
@@ -68,19 +68,27 @@ def deliveries() -> st.SearchStrategy[list[list[Delivered]]]:
 class Desk(Generic[Tx]):
     """One step of one saga at a participant."""
 
-    def __init__(self, suite: "BarrierSuite[Tx]", store: ParticipantStore[Tx], saga_id: str = "saga") -> None:
+    def __init__(
+        self,
+        suite: "BarrierSuite[Tx]",
+        store: ParticipantStore[Tx],
+        saga_id: str = "saga",
+        *,
+        retriable: bool = False,
+    ) -> None:
         """Handlers always write to the suite's ledger, and then answer as the command says."""
         self._suite = suite
         self._store = store
         self._saga_id = saga_id
+        self._retriable = retriable
         self._serials = count()
         self._participant: Participant[Tx] = Participant("suite")
         self._participant.handles(Do)(self._handle)
         self._participant.undoes(Undo)(self._handle)
 
-    def another(self, saga_id: str) -> "Desk[Tx]":
-        """The same participant, another saga."""
-        return Desk(self._suite, self._store, saga_id)
+    def another(self, saga_id: str, *, retriable: bool = False) -> "Desk[Tx]":
+        """The same participant, another saga; `retriable`: it is past its pivot."""
+        return Desk(self._suite, self._store, saga_id, retriable=retriable)
 
     async def give(self, *commands: Delivered) -> list[Answer]:
         """Deliver commands in one batch; their answers."""
@@ -89,7 +97,8 @@ class Desk(Generic[Tx]):
 
     async def effects(self) -> list[str]:
         """What the handlers have written for this saga, as committed."""
-        return [entry.split()[1] for entry in await self._suite.ledger(self._store) if entry.split()[0] == self._saga_id]
+        entries = [entry.split() for entry in await self._suite.ledger(self._store)]
+        return [direction for saga_id, direction in entries if saga_id == self._saga_id]
 
     async def stored(self) -> dict[Direction, str]:
         """The outcomes in the barrier's rows of this step."""
@@ -104,7 +113,8 @@ class Desk(Generic[Tx]):
     def _message(self, direction: Direction, outcome: Outcome) -> Message:
         payload = Raw(msgspec.json.encode(Do(outcome) if direction == "do" else Undo(outcome)))
         key = effect_id(self._saga_id, "step", direction)
-        return Message(key, f"suite.{direction}", payload, self._saga_id, "step", direction)
+        name = f"suite.{direction}"
+        return Message(key, name, payload, self._saga_id, "step", direction, retriable=self._retriable)
 
     async def _handle(self, tx: Tx, command: Do | Undo, call: HandlerCall) -> Done | No:
         written = self._suite.write(tx, f"{call.saga_id} {call.direction}")
@@ -149,7 +159,9 @@ class BarrierSuite(Generic[Tx]):
         assert await desk.effects() == ["do"]
 
     async def test_repetitions_in_one_batch_get_the_stored_answer(self, desk: Desk[Tx]) -> None:
-        answers = await desk.give(*[("do", "ok")] * 3, *[("undo", "ok")] * 3)
+        dos: list[Delivered] = [("do", "ok")] * 3
+        undos: list[Delivered] = [("undo", "ok")] * 3
+        answers = await desk.give(*dos, *undos)
         assert answers == [answers[0]] * 3 + [answers[3]] * 3
         assert await desk.effects() == ["do", "undo"]
 
@@ -172,6 +184,13 @@ class BarrierSuite(Generic[Tx]):
         assert await desk.stored() == {}
         assert [given.outcome for given in await desk.give(("do", "ok"))] == ["ok"]
         assert await desk.effects() == ["do"]
+
+    async def test_a_do_refused_past_the_pivot_is_asked_anew(self, desk: Desk[Tx]) -> None:
+        onward = desk.another("saga", retriable=True)
+        assert [given.outcome for given in await onward.give(("do", "refused"))] == ["refused"]
+        assert await onward.stored() == {}
+        assert [given.outcome for given in await onward.give(("do", "ok"))] == ["ok"]
+        assert await onward.effects() == ["do"]
 
     async def test_an_undo_that_was_refused_or_failed_is_asked_anew(self, desk: Desk[Tx]) -> None:
         await desk.give(("do", "ok"))
@@ -222,7 +241,9 @@ class BarrierSuite(Generic[Tx]):
         assert [given.outcome for [given] in jobs] == ["ok", "failed", "refused", "failed", "ok"]
         assert [await one.effects() for one in desks] == [["do"], [], [], [], ["do"]]
 
-    async def test_a_transaction_that_does_not_end_leaves_nothing(self, desk: Desk[Tx], store: ParticipantStore[Tx]) -> None:
+    async def test_a_transaction_that_does_not_end_leaves_nothing(
+        self, desk: Desk[Tx], store: ParticipantStore[Tx]
+    ) -> None:
         async def crash(tx: ParticipantTransaction[Tx]) -> None:
             await tx.savepoint()
             written = self.write(tx.handle, "saga do")

@@ -12,9 +12,9 @@
         .then(status="compensated", effects=[])
     )
 
-`at` lets time pass: timeouts, retries and deadlines happen on the way, exactly when they would. Each expectation is about
-what the last `given`, `when` or `at` did. After every input the log is encoded, decoded and folded, and must give the
-same state.
+`at` lets time pass: timeouts, retries and deadlines happen on the way, exactly when they would. Each expectation is
+about what the last `given`, `when` or `at` did. After every input the log is encoded, decoded and folded, and must give
+the same state.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -15,7 +16,8 @@ from unwind.core.barrier import Answer
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantTransaction
 from unwind.stores.inline import run_inline
-from unwind.stores.sqlite.connection import open_writer
+from unwind.stores.sqlite.connections import BUSY_TIMEOUT, WRITER
+from unwind.stores.sqlite.guard import hold_file
 from unwind.stores.statements import read_statements
 
 log = structlog.get_logger("unwind.participant")
@@ -43,16 +45,15 @@ class SQLiteParticipantStore:
     async def open(cls, path: str | Path, schema: str | Sequence[str] = ()) -> "SQLiteParticipantStore":
         """Open the file, and bring it to the newest `schema`: SQL scripts, each run once, in order, never changed.
 
-        Raises UnavailableError when another process writes the file, SettingsError when it is of a newer program.
+        Raises SettingsError when another process writes the file, or the file is of a newer program.
         """
         scripts = [schema] if isinstance(schema, str) else schema
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"participant {Path(path).name}")
-        loop = asyncio.get_running_loop()
-        try:
+        with ExitStack() as undo:
+            undo.callback(thread.shutdown, wait=False)
+            loop = asyncio.get_running_loop()
             database = await loop.run_in_executor(thread, _Database, Path(path), scripts)
-        except BaseException:
-            thread.shutdown(wait=False)
-            raise
+            undo.pop_all()
         return cls(thread, database)
 
     async def transact(self, work: Callable[[ParticipantTransaction[sqlite3.Connection]], Coroutine[Any, Any, R]]) -> R:
@@ -71,7 +72,7 @@ class SQLiteParticipantStore:
         """Close the file after what is being written; later calls raise UnavailableError."""
         if not self._closed:
             self._closed = True
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._database.connection.close)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
             self._thread.shutdown()
 
     async def _run(self, function: Callable[[*Ts], R], *args: *Ts) -> R:
@@ -84,14 +85,18 @@ class _Database:
     """The open file. Everything here runs in its thread."""
 
     def __init__(self, path: Path, scripts: Sequence[str]) -> None:
-        self.connection = open_writer(path)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        self._lock = hold_file(path)
+        self.connection = sqlite3.connect(path, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         self._in_work = False
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for pragma in (*WRITER, "pragma foreign_keys = on"):
+                self.connection.execute(pragma)
             self.connection.execute(SQL["schema"])
             self._migrate(path, scripts)
-        except BaseException:
-            self.connection.close()
-            raise
+            undo.pop_all()
         self.connection.set_authorizer(self._authorize)
 
     def _migrate(self, path: Path, scripts: Sequence[str]) -> None:
@@ -104,10 +109,8 @@ class _Database:
         for number, script in enumerate(scripts[done:], done + 1):
             try:
                 connection.executescript(f"{BEGIN};\n{script}\n;PRAGMA user_version = {number};\n{COMMIT}")
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute(ROLLBACK)
-                raise
+            finally:
+                self._rollback()
 
     def _authorize(self, action: int, operation: str | None, *_: str | None) -> int:
         """A handler that ended the transaction would tear its effect from the barrier's row."""
@@ -117,20 +120,20 @@ class _Database:
         return sqlite3.SQLITE_OK
 
     def transact(self, work: Callable[[ParticipantTransaction[sqlite3.Connection]], Coroutine[Any, Any, R]]) -> R:
-        connection = self.connection
-        connection.execute(BEGIN)
+        self.connection.execute(BEGIN)
         try:
             self._in_work = True
-            try:
-                result = run_inline(work(_Transaction(connection)))
-            finally:
-                self._in_work = False
-            connection.execute(COMMIT)
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute(ROLLBACK)
-            raise
-        return result
+            result = run_inline(work(_Transaction(self.connection)))
+            self._in_work = False
+            self.connection.execute(COMMIT)
+            return result
+        finally:
+            self._in_work = False
+            self._rollback()
+
+    def _rollback(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute(ROLLBACK)
 
     def read(self, question: Callable[[sqlite3.Connection], R]) -> R:
         self.connection.execute("PRAGMA query_only = ON")
@@ -141,6 +144,10 @@ class _Database:
 
     def purge(self, older_than: int) -> int:
         return self.connection.execute(SQL["purge"], (older_than,)).rowcount
+
+    def close(self) -> None:
+        self.connection.close()
+        self._lock.close()
 
 
 class _Transaction:

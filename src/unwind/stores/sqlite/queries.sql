@@ -7,7 +7,7 @@
 -- name: append
 insert into commits (stream_id, version, category, count, events, recorded_at)
 select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-       substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), :now
+       coalesce(substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x''), :now
   from json_each(:rows)
 
 -- name: taken
@@ -31,7 +31,7 @@ select json_extract(value, '$.id'), json_extract(value, '$.revision'), json_extr
 -- name: keep_snapshots
 insert into snapshots (stream_id, version, codec, checksum, data)
 select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-       substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]'))
+       coalesce(substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x'')
   from json_each(:rows)
  where true
     on conflict (stream_id) do update
@@ -40,12 +40,12 @@ select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(va
 
 -- name: load_snapshots
 select json_group_array(json_array(stream_id, version, codec, checksum, length(data))),
-       cast(group_concat(data, '') as blob)
+       coalesce(cast(group_concat(data, '') as blob), x'')
   from json_each(:streams) as asked
   join snapshots on snapshots.stream_id = asked.key and snapshots.version > asked.value
 
 -- name: load_commits
-select json_group_array(json_array(stream_id, version, length(events))), cast(group_concat(events, '') as blob)
+select json_group_array(json_array(stream_id, version, length(events))), coalesce(cast(group_concat(events, '') as blob), x'')
   from json_each(:streams) as asked
   join commits on commits.stream_id = asked.key and commits.version > asked.value
 
@@ -84,7 +84,7 @@ select cursor from cursors where consumer = :consumer
 
 -- name: tail
 select json_group_array(json_array(position, stream_id, category, version, recorded_at, length(events))),
-       cast(group_concat(events, '') as blob)
+       coalesce(cast(group_concat(events, '') as blob), x'')
   from (select * from commits where position > :position order by position limit :limit)
 
 -- name: advance

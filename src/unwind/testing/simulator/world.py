@@ -40,6 +40,8 @@ SETTLES = 10.0
 """So long after the faults, participants still refuse undos and steps past the pivot."""
 GRACE = 20.0
 """After the last saga's end, for what is still on its way to do damage."""
+PATIENCE = 12.0
+"""How long a client waits for an answer, in seconds: its process may be gone."""
 STEPS = 300_000
 CLAIM_PUSH = 3 * SECOND
 SLACK = SECOND
@@ -222,9 +224,10 @@ class World:
             engine = self._engine()
             if engine is not None:
                 try:
-                    await engine.start(self.sagas[saga_id], SimContext(saga_id), saga_id=saga_id, request_hash=saga_id)
+                    async with asyncio.timeout(PATIENCE):
+                        await engine.start(self.sagas[saga_id], SimContext(saga_id), saga_id=saga_id, request_hash=saga_id)
                     return
-                except (UnavailableError, OverloadedError):
+                except (UnavailableError, OverloadedError, TimeoutError):
                     self.counts["starts_repeated"] += 1
             await asyncio.sleep(1 + self.rng.random() * 3)
 
@@ -245,9 +248,10 @@ class World:
         if engine is None:
             return
         try:
-            await getattr(engine, what)(saga_id, actor="client")
+            async with asyncio.timeout(PATIENCE):
+                await getattr(engine, what)(saga_id, actor="client")
             self.counts[what] += 1
-        except (StateError, NotFoundError, UnavailableError):
+        except (StateError, NotFoundError, UnavailableError, TimeoutError):
             self.counts[f"{what}_refused"] += 1
 
     async def _operate(self, saga_id: str) -> None:

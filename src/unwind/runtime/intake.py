@@ -1,0 +1,97 @@
+"""Takes replies from the bus into the inbox, and acknowledges each delivery once all its messages are decided."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from unwind.core.decide import Decision
+from unwind.core.messages import Reply
+from unwind.errors import UnavailableError, UnwindError
+from unwind.ports import REPLIES, Bus, Clock, Delivery, Message, Subscription
+from unwind.runtime.inbox import Entry, Inbox
+from unwind.runtime.limits import Limits
+
+log = structlog.get_logger("unwind.intake")
+
+GROUP = "engine"
+FETCH = 64
+"""Deliveries fetched at a time; each may hold many replies."""
+
+
+class Acknowledgement:
+    """Waits for the decisions on one delivery's messages."""
+
+    __slots__ = ("delivery", "done", "left")
+
+    def __init__(self, delivery: Delivery, done: list[Delivery]) -> None:
+        """`done` collects deliveries that are ready to be acknowledged."""
+        self.delivery = delivery
+        self.left = len(delivery.messages)
+        self.done = done
+
+    def decided(self, _: Decision) -> None:
+        """One more message is dealt with."""
+        self.left -= 1
+        if self.left == 0:
+            self.done.append(self.delivery)
+
+    def failed(self, _: UnwindError) -> None:
+        """Not decided here: the delivery stays unacknowledged and comes again."""
+
+
+class Intake:
+    """One worker's consumer of replies."""
+
+    def __init__(self, bus: Bus, inbox: Inbox, clock: Clock, limits: Limits) -> None:
+        """Nothing is consumed before `open` and `run`."""
+        self._bus = bus
+        self._inbox = inbox
+        self._clock = clock
+        self._limits = limits
+        self._subscription: Subscription | None = None
+        self._done: list[Delivery] = []
+
+    async def open(self) -> None:
+        """Join the consumers of replies."""
+        self._subscription = await self._bus.subscribe(REPLIES, GROUP)
+
+    async def run(self) -> None:
+        """Consume until cancelled. What an unreachable bus holds back comes by the sagas' re-sends."""
+        while True:
+            await self._inbox.room(self._limits.inbox)
+            try:
+                if self._subscription is None:
+                    await self.open()
+                else:
+                    self._take(await self._subscription.fetch(FETCH))
+            except UnavailableError as error:
+                log.warning("replies_delayed", error=str(error))
+                self._subscription = None
+                await self._clock.sleep(self._limits.retry_pause)
+
+    def _take(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            waiter = Acknowledgement(delivery, self._done)
+            for message in delivery.messages:
+                self._inbox.put(message.saga_id, Entry(self._reply(message), waiter))
+
+    def _reply(self, message: Message) -> Reply:
+        """A reply as the core takes it. Replies are not trusted: what is no answer, or too large, counts as a failure."""
+        outcome, reason = message.outcome, message.reason
+        size = len(bytes(message.payload))
+        if outcome not in {"ok", "refused", "failed"} or size > self._limits.payload:
+            outcome, reason = "failed", f"the reply is not understood: outcome {outcome!r}, {size} bytes"
+        return Reply(
+            message.step,
+            message.direction,
+            outcome,  # type: ignore[arg-type]
+            message.attempt,
+            message.payload,
+            reason,
+        )
+
+    async def acknowledge(self) -> None:
+        """Tell the bus what has been decided. Raises UnavailableError."""
+        if self._done and self._subscription is not None:
+            done, self._done[:] = list(self._done), []
+            await self._subscription.ack(done)

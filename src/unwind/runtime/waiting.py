@@ -1,0 +1,102 @@
+"""Callers that wait: for the decision on their call, or for a saga to end. One look a second serves all of them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from unwind.core.decide import Decision
+from unwind.core.state import State
+from unwind.errors import UnavailableError, UnwindError
+from unwind.ports import Clock, Query, Store
+from unwind.runtime.limits import SECOND
+
+log = structlog.get_logger("unwind.waiting")
+
+ENDED = ("completed", "compensated")
+
+
+class Call:
+    """A caller that waits for a decision."""
+
+    __slots__ = ("deadline", "future")
+
+    def __init__(self, deadline: int) -> None:
+        """`deadline` is monotonic, in microseconds."""
+        self.deadline = deadline
+        self.future: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+
+    def decided(self, decision: Decision) -> None:
+        """The decision is durable."""
+        if not self.future.done():
+            self.future.set_result(decision)
+
+    def failed(self, error: UnwindError) -> None:
+        """There will be none."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Waiting:
+    """Everyone who waits in this process."""
+
+    def __init__(
+        self, store: Store, clock: Clock, state: Callable[[str], Awaitable[State]], call_timeout: int
+    ) -> None:
+        """`state` reads a saga; `call_timeout` is in microseconds."""
+        self._store = store
+        self._clock = clock
+        self._state = state
+        self._call_timeout = call_timeout
+        self._calls: deque[Call] = deque()
+        self._ends: dict[str, list[asyncio.Future[State]]] = {}
+
+    def call(self) -> Call:
+        """A new caller; it fails with UnavailableError when its time is up."""
+        call = Call(self._clock.monotonic() + self._call_timeout)
+        self._calls.append(call)
+        return call
+
+    async def end(self, saga_id: str) -> State:
+        """Wait until the saga has ended, here or in another process."""
+        future: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(saga_id, []).append(future)
+        try:
+            state = await self._state(saga_id)
+            return await future if state.live else state
+        finally:
+            left = [each for each in self._ends.pop(saga_id, ()) if each is not future]
+            if left:
+                self._ends[saga_id] = left
+
+    def ended(self, state: State) -> None:
+        """A saga ended here."""
+        for future in self._ends.pop(state.saga_id, ()):
+            if not future.done():
+                future.set_result(state)
+
+    async def run(self) -> None:
+        """Look after those who wait, until cancelled."""
+        while True:
+            await self._clock.sleep(SECOND)
+            self._give_up_calls()
+            try:
+                await self._look_elsewhere()
+            except UnavailableError as error:
+                log.warning("waiting_for_the_store", error=str(error))
+
+    def _give_up_calls(self) -> None:
+        now = self._clock.monotonic()
+        while self._calls and (self._calls[0].future.done() or self._calls[0].deadline <= now):
+            self._calls.popleft().failed(
+                UnavailableError("the store did not answer in time; the outcome is unknown, repeat the call")
+            )
+
+    async def _look_elsewhere(self) -> None:
+        """Sagas may end in another process, which tells nobody here."""
+        waited = tuple(self._ends)
+        if not waited:
+            return
+        for row in await self._store.find(Query(ids=waited, statuses=ENDED, limit=len(waited))):
+            self.ended(await self._state(row.id))

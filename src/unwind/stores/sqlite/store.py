@@ -1,0 +1,208 @@
+"""The store in one SQLite file: a thread that writes, a thread that reads."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from unwind.core.codec import Snapshot
+from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.stores.sqlite.batch import SQL, Batch, storable, to_json
+from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_writer
+from unwind.stores.sqlite.execution import reading, writing
+from unwind.stores.sqlite.guard import LINKED, Version
+from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
+
+T = TypeVar("T")
+LARGEST = 2**63 - 1
+"""The largest integer of SQLite."""
+_rows = msgspec.json.Decoder(list[SagaRow])
+
+
+def wall_clock() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
+class SQLiteStore:
+    """Implements `unwind.ports.Store`. A commit is on the disk when it is answered."""
+
+    def __init__(self, writer: Lane, reader: Lane, now: Callable[[], int]) -> None:
+        """Use `open` or `in_memory`."""
+        self._writer = writer
+        self._reader = reader
+        self._now = now
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        now: Callable[[], int] = wall_clock,
+        version: Version = LINKED,
+    ) -> "SQLiteStore":
+        """Open a file, made if need be, and bring its schema up to date. The running event loop is the one to use it.
+
+        `now` tells the time in microseconds since the epoch, in any thread. `version` is SQLite's, for tests.
+
+        Raises SettingsError when the file cannot be used, or may not be written to by two processes and is.
+        """
+        path = Path(path)
+        with ExitStack() as opened:
+            writer = connect_writer(path, version)
+            opened.callback(writer.close)
+            reader = connect_reader(path)
+            opened.pop_all()
+        return cls(
+            ThreadLane(f"{path.name} writer", writing(writer), writer.close),
+            ThreadLane(f"{path.name} reader", reading(reader), reader.close),
+            now,
+        )
+
+    @classmethod
+    def in_memory(cls, *, now: Callable[[], int]) -> "SQLiteStore":
+        """The same SQL on a private database in memory. Calls never yield to the event loop: fit for virtual time."""
+        database = connect_memory()
+        lane = InlineLane(writing(database), database.close)
+        return cls(lane, lane, now)
+
+    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+        parameters = {"revisions": to_json(revisions)}
+
+        def work(database: sqlite3.Connection) -> list[tuple[str, int, str]]:
+            database.execute(SQL["note_definitions"], parameters)
+            return [(name, version, digest) for name, version, digest in _list(database, "clashing", parameters)]
+
+        return await _run(self._writer, work)
+
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
+        # What cannot be stored is not there.
+        asked = {stream: after for stream, after in streams.items() if storable(stream)}
+        parameters = {"streams": to_json(asked)}
+
+        def work(database: sqlite3.Connection) -> Loaded:
+            now = self._now()
+            kept: dict[str, Snapshot] = {}
+            if snapshots:
+                for [stream, version, codec, checksum], data in _with_bytes(database, "load_snapshots", parameters):
+                    kept[stream] = Snapshot(version, codec, checksum, data)
+            # By the snapshots just read: a newer one may be written between two statements.
+            after = {"streams": to_json(asked | {stream: each.version for stream, each in kept.items()})}
+            commits: dict[str, list[tuple[int, bytes]]] = {}
+            for [stream, version], data in _with_bytes(database, "load_commits", after):
+                commits.setdefault(stream, []).append((version, data))
+            leases: dict[str, dict[str, int]] = {}
+            for saga, effect, until in _list(database, "load_leases", parameters | {"now": now}):
+                leases.setdefault(saga, {})[effect] = until
+            found = {
+                stream: StoredStream(kept.get(stream), tuple(sorted(commits.get(stream, ()))), leases.get(stream, {}))
+                for stream in kept.keys() | commits.keys() | leases.keys()
+            }
+            return Loaded(now, found)
+
+        return await _run(self._reader, work)
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        batch = Batch(units, self._now)
+        committed: Committed = await self._writer.run(Job(batch.write, batch.write_winners))
+        return committed
+
+    async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
+        known = to_json(revisions)
+
+        def work(database: sqlite3.Connection) -> Claimed:
+            now = self._now()
+            due = _list(database, "due", {"now": now, "revisions": known, "limit": limit})
+            if due:
+                database.execute(SQL["push"], {"ids": to_json(due), "wake_at": now + push})
+            return Claimed(now, dict.fromkeys(due, now + push))
+
+        return await _run(self._writer, work)
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        parameters = {"moves": to_json(moves)}
+        await _run(self._writer, lambda database: database.execute(SQL["move"], parameters).close())
+
+    async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
+        effects = to_json([(saga_of(effect), effect) for effect in effect_ids])
+
+        def work(database: sqlite3.Connection) -> None:
+            now = self._now()
+            database.execute(SQL["forget_leases"], {"now": now})
+            database.execute(SQL["hold"], {"effects": effects, "until": now + duration})
+
+        await _run(self._writer, work)
+
+    async def tail(self, consumer: str, limit: int) -> Tail:
+        def work(database: sqlite3.Connection) -> Tail:
+            row = database.execute(SQL["cursor"], {"consumer": consumer}).fetchone()
+            cursor = "0" if row is None else row[0]
+            entries = tuple(
+                LogEntry(position, stream, category, version, events, recorded_at)
+                for [position, stream, category, version, recorded_at], events in _with_bytes(
+                    database, "tail", {"position": int(cursor), "limit": limit}
+                )
+            )
+            return Tail(entries, str(entries[-1].position) if entries else cursor)
+
+        return await _run(self._reader, work)
+
+    async def advance(self, consumer: str, cursor: str) -> None:
+        parameters = {"consumer": consumer, "cursor": cursor}
+        await _run(self._writer, lambda database: database.execute(SQL["advance"], parameters).close())
+
+    async def find(self, query: Query) -> Sequence[SagaRow]:
+        if not storable(query.definition):
+            return []
+        before_at, before_id = query.before or (LARGEST, "")
+        parameters = {
+            "ids": to_json([saga for saga in query.ids if storable(saga)]),
+            "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
+            "definition": query.definition,
+            "started_from": -LARGEST if query.started_from is None else query.started_from,
+            "started_to": LARGEST if query.started_to is None else query.started_to,
+            "before_at": before_at,
+            "before_id": before_id,
+            "limit": query.limit,
+        }
+
+        def work(database: sqlite3.Connection) -> list[SagaRow]:
+            found = database.execute(SQL["find_by_id" if query.ids else "find"], parameters).fetchone()
+            return _rows.decode(found[0])
+
+        return await _run(self._reader, work)
+
+    async def close(self) -> None:
+        await self._reader.close()
+        await self._writer.close()
+
+
+def saga_of(effect_id: str) -> str:
+    """The saga of an effect id."""
+    return effect_id.rsplit("/", 2)[0]
+
+
+async def _run(lane: Lane, work: Work[T]) -> T:
+    result: T = await lane.run(Job(work, work))
+    return result
+
+
+def _list(database: sqlite3.Connection, name: str, parameters: Mapping[str, Any]) -> list[Any]:
+    """What a statement that answers with one JSON array found."""
+    found: list[Any] = msgspec.json.decode(database.execute(SQL[name], parameters).fetchone()[0])
+    return found
+
+
+def _with_bytes(
+    database: sqlite3.Connection, name: str, parameters: Mapping[str, Any]
+) -> Iterator[tuple[list[Any], bytes]]:
+    """Rows of a statement that answers with a JSON array, the last column being a length, and all their bytes."""
+    rows, data = database.execute(SQL[name], parameters).fetchone()
+    start = 0
+    for *columns, length in msgspec.json.decode(rows):
+        yield columns, data[start : start + length]
+        start += length

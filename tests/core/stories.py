@@ -1,0 +1,134 @@
+"""Stories whose logs are kept for ever: `python -m tests.core.stories` writes those that are not kept yet."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.core.trips import BOOKED, Booked, Trip, booking, diary, errand, pivotal, trip
+
+from unwind.core.codec import SAGA_EVENTS
+from unwind.core.saga import SKIP, Fail, Kind
+from unwind.core.state import State
+from unwind.testing.scenario import (
+    Scenario,
+    cancel,
+    failed,
+    ok,
+    pause,
+    refused,
+    resume,
+    undo_failed,
+    undo_refused,
+    undone,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+VERSION = "v1"
+
+
+def begun(**options: Any) -> Scenario[Trip]:
+    return Scenario(trip(**options)).given(Trip())
+
+
+def happy() -> Scenario[Trip]:
+    scenario = begun(deadline=timedelta(minutes=5)).when(ok("flight", Booked("f")))
+    return scenario.when(ok("hotel", Booked("h"))).when(ok("car", Booked("c")))
+
+
+def was_refused() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", Booked("f"))).when(ok("hotel", Booked("h"))).when(refused("car", "no cars"))
+    return scenario.when(undone("hotel")).when(undone("flight"))
+
+
+def was_unknown() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).at(30).at(70)
+    return scenario.when(undo_failed("hotel", "down")).at(80).when(undone("hotel")).when(undone("flight"))
+
+
+def was_cancelled() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).when(failed("hotel")).when(cancel("bob", "changed my mind"))
+    return scenario.when(undone("hotel")).when(undone("flight"))
+
+
+def was_blocked_and_resumed() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).when(refused("hotel", "full")).when(undo_refused("flight", "late"))
+    return scenario.at(700).when(resume("bob", "called them")).when(undone("flight"))
+
+
+def is_blocked() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).when(cancel())
+    return scenario.when(undo_failed("hotel")).at(10).when(undo_failed("hotel", "down for good"))
+
+
+def is_paused() -> Scenario[Trip]:
+    return begun().when(pause("bob", "audit")).when(ok("flight", Booked("f")))
+
+
+def was_paused() -> Scenario[Trip]:
+    scenario = is_paused().at(500).when(resume("bob")).when(ok("hotel", Booked("h")))
+    return scenario.when(ok("car", Booked("c")))
+
+
+def passed_the_pivot() -> Scenario[Trip]:
+    scenario = Scenario(pivotal()).given(Trip()).when(ok("flight", Booked("f"))).when(failed("hotel")).at(10)
+    scenario.when(failed("hotel", "down")).when(ok("hotel", Booked("h"))).when(refused("car", "no cars"))
+    return scenario.at(400).when(ok("car", Booked("c")))
+
+
+def has_actions_and_records() -> Scenario[Trip]:
+    saga = trip(diary("page"), booking("flight", verdict=SKIP), errand("visa"), on_started=None)
+    scenario = Scenario(saga).given(Trip())
+    scenario.worker = "worker-2"
+    return scenario.at(30).when(cancel()).when(ok("visa")).when(undone("visa"))
+
+
+def turned_by_a_guard_before_the_pivot() -> Scenario[Trip]:
+    saga = trip(booking("flight"), booking("hotel", Kind.PIVOT, verdict=Fail("too dear")))
+    return Scenario(saga).given(Trip()).when(ok("flight", Booked("f")))
+
+
+STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
+    story.__name__: story
+    for story in (
+        happy,
+        was_refused,
+        was_unknown,
+        was_cancelled,
+        was_blocked_and_resumed,
+        is_blocked,
+        is_paused,
+        was_paused,
+        passed_the_pivot,
+        has_actions_and_records,
+        turned_by_a_guard_before_the_pivot,
+    )
+}
+
+
+def summary(state: State) -> dict[str, Any]:
+    """What must come out of a stored log, in every version of this program."""
+    return {
+        "version": state.version,
+        "status": state.shown_status,
+        "context": msgspec.json.decode(state.context),
+        "steps": {run.step: run.status for run in state.runs},
+        "targets": list(state.targets),
+        "streams": dict(state.streams),
+    }
+
+
+def write() -> list[str]:
+    """Keep the stories that are not kept yet; gives their names."""
+    folder = GOLDEN / VERSION
+    folder.mkdir(parents=True, exist_ok=True)
+    new = {folder / f"{name}.json": tell() for name, tell in STORIES.items() if not (folder / f"{name}.json").exists()}
+    for path, scenario in new.items():
+        kept = {"expected": summary(scenario.state), "events": msgspec.Raw(SAGA_EVENTS.encode(scenario.log))}
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    return [path.name for path in new]
+
+
+if __name__ == "__main__":
+    print("kept:", *write())

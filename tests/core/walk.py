@@ -1,0 +1,84 @@
+"""Walks through every state that a small saga can reach, by every input, at the times that matter."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+from tests.core.trips import Trip
+
+from unwind.core.decide import decide
+from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Reply, Resume, Start, Tick
+from unwind.core.saga import Saga
+from unwind.core.state import NEW, State, StepRun, due
+
+YES = Raw(b'{"code":"x"}')
+OUTCOMES: tuple[Literal["ok", "refused", "failed"], ...] = ("ok", "refused", "failed")
+DIRECTIONS: tuple[Literal["do", "undo"], ...] = ("do", "undo")
+
+
+class Place(Struct, frozen=True):
+    """One state, reached at one time."""
+
+    state: State
+    now: int
+
+
+class Way(Struct, frozen=True):
+    """What one input does in one place."""
+
+    before: State
+    message: Input
+    events: tuple[Event, ...]
+    after: Place
+
+
+def shape(state: State) -> Any:
+    """What makes two states the same to the machine: everything but the clock and the count of events."""
+
+    def of(run: StepRun | None) -> Any:
+        return run and (run.step, run.status, run.attempt.number, run.attempt.runner)
+
+    blocked = state.blocked and (state.blocked.step, state.blocked.direction)
+    runs = tuple(of(run) for run in state.runs)
+    return state.status, runs, state.targets, of(state.undo), blocked, state.paused, state.pivoted
+
+
+def inputs(saga: Saga[Trip]) -> Iterator[Input]:
+    """Every input, forged ones among them."""
+    yield from (Start("saga-1", Raw(b"{}")), Cancel("a"), Pause("a"), Resume("a"))
+    for step in saga.by_name:
+        for direction in DIRECTIONS:
+            for outcome in OUTCOMES:
+                yield from (Reply(step, direction, outcome, attempt, YES) for attempt in (1, 2, 3))
+
+
+def times(place: Place) -> Iterator[int]:
+    """When a wake-up may come: now, when it is due, and long after every deadline."""
+    at = due(place.state, place.now)
+    yield place.now
+    if at is not None:
+        yield max(at, place.now)
+        yield max(place.state.deadline or 0, at, place.now)
+
+
+def walk(saga: Saga[Trip]) -> tuple[dict[Any, Place], list[Way]]:
+    """Every reachable state, by shape, and every way that leads on from each."""
+    places: dict[Any, Place] = {shape(NEW): Place(NEW, 1_000_000)}
+    ways: list[Way] = []
+    todo = list(places.values())
+    every = list(inputs(saga))
+    while todo:
+        place = todo.pop()
+        for message, now, worker in steps_on(every, place):
+            decision = decide(saga, place.state, message, Moment(now, 0.0, worker))
+            after = Place(decision.state, now)
+            ways.append(Way(place.state, message, decision.events, after))
+            if places.setdefault(shape(after.state), after) is after:
+                todo.append(after)
+    return places, ways
+
+
+def steps_on(every: list[Input], place: Place) -> Iterator[tuple[Input, int, str]]:
+    """Each input with its time and the worker that decides it."""
+    yield from ((message, place.now, "w1") for message in every)
+    yield from ((Tick(0), now, worker) for now in times(place) for worker in ("w1", "w2"))

@@ -1,0 +1,158 @@
+"""What holds for every answer: errors are problems, headers are safe, and what is wrong with us stays with us."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from litestar import get
+from structlog.testing import capture_logs
+
+from tests.core.trips import trip
+from tests.http.conftest import Shop, check_problem
+from unwind.buses.memory import MemoryBus
+from unwind.errors import (
+    CodecError,
+    DefinitionError,
+    InputError,
+    OverloadedError,
+    RejectedError,
+    UnavailableError,
+)
+from unwind.http import About, Answer, AnyRequest, Docs, create_app
+from unwind.runtime.clock import SystemClock
+from unwind.runtime.engine import Engine
+from unwind.runtime.queries import Queries
+from unwind.stores.memory import MemoryStore
+
+ABOUT = About("Trips", "1", "For tests")
+raised: dict[str, Exception] = {
+    "overloaded": OverloadedError("too much", 7),
+    "unavailable": UnavailableError("no answer"),
+    "rejected": RejectedError("value out of range for column secret"),
+    "input": InputError("too large", "context"),
+    "codec": CodecError("secret shape"),
+    "definition": DefinitionError("secret definition"),
+    "bug": KeyError("secret key"),
+}
+
+
+@get("/raise/{what:str}", docs=Docs((Answer(200, "Never"),)))
+async def raising(request: AnyRequest) -> None:
+    """Raise what is asked for."""
+    raise raised[request.path_params["what"]]
+
+
+def parts() -> tuple[Engine, Queries]:
+    store = MemoryStore(lambda: 0)
+    clock = SystemClock()
+    engine = Engine(store, MemoryBus(clock), [trip()], clock=clock, worker="w", new_id=str, jitter=lambda: 0.5)
+    return engine, Queries(store)
+
+
+def client_of(app: Callable[..., Any]) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    engine, queries = parts()
+    async with client_of(create_app(ABOUT, engine, queries, {}, routes=[raising])) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "name", "retry_after"),
+    [
+        ("overloaded", 503, "overloaded", "7"),
+        ("unavailable", 503, "unavailable", "2"),
+        ("rejected", 422, "validation", None),
+        ("input", 422, "validation", None),
+    ],
+)
+async def test_each_error_of_ours_has_its_answer(
+    client: httpx.AsyncClient, what: str, status: int, name: str, retry_after: str | None
+) -> None:
+    response = await client.get(f"/api/v1/raise/{what}")
+    check_problem(response, status, name)
+    assert response.headers.get("retry-after") == retry_after
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("what", ["codec", "definition", "bug"])
+async def test_what_is_not_understood_is_logged_and_shown_as_an_id(client: httpx.AsyncClient, what: str) -> None:
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        response = await client.get(f"/api/v1/raise/{what}")
+    problem = check_problem(response, 500, "internal")
+    assert "secret" not in response.text
+    assert [(line["request_id"], line["exc_info"]) for line in logs] == [(problem["request_id"], raised[what])]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "name"),
+    [
+        ("GET", "/", 404, "not-found"),
+        ("GET", "/api/v1", 404, "not-found"),
+        ("GET", "/api/v1/nothing", 404, "not-found"),
+        ("POST", "/docs/../x", 404, "not-found"),
+        ("GET", "/%00", 404, "not-found"),
+        ("DELETE", "/api/v1/orders", 405, "method-not-allowed"),
+        ("PUT", "/health", 405, "method-not-allowed"),
+        ("GET", "/api/v1/orders", 405, "method-not-allowed"),
+        ("BREW", "/health", 405, "method-not-allowed"),
+    ],
+)
+async def test_what_is_not_served_is_a_problem_too(
+    shop: Shop, method: str, path: str, status: int, name: str
+) -> None:
+    response = await shop.http.request(method, path)
+    check_problem(response, status, name)
+    assert ("allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/health", "/docs", "/nothing", "/api/v1/sagas", "/api/v1/sagas?limit=x"])
+async def test_every_answer_has_security_headers_and_an_id_of_its_own(shop: Shop, path: str) -> None:
+    one, other = await shop.http.get(path), await shop.http.get(path)
+    assert one.headers["x-request-id"] != other.headers["x-request-id"]
+    assert one.headers["x-content-type-options"] == "nosniff"
+    policy = one.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "access-control-allow-origin" not in one.headers
+
+
+async def test_health_is_ok_and_readiness_tells_of_each_dependency(shop: Shop) -> None:
+    for path in ("/health", "/livez"):
+        response = await shop.http.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+    ready = await shop.http.get("/readyz")
+    assert ready.status_code == 200
+    assert {name: check["status"] for name, check in ready.json()["checks"].items()} == {"store": "ok", "worker": "ok"}
+
+
+async def test_a_dependency_that_does_not_answer_makes_it_not_ready() -> None:
+    async def down() -> None:
+        raise UnavailableError("connection refused")
+
+    engine, queries = parts()
+    async with client_of(create_app(ABOUT, engine, queries, {"store": queries.ping, "bus": down})) as client:
+        response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {
+        "status": "unavailable",
+        "checks": {
+            "store": {"status": "ok", "error": None},
+            "bus": {"status": "unavailable", "error": "connection refused"},
+        },
+    }
+
+
+async def test_metrics_are_in_the_form_that_prometheus_reads(shop: Shop) -> None:
+    saga_id = (await shop.order()).json()["saga_id"]
+    await shop.until(saga_id, "completed")
+    response = await shop.http.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'saga_completed_total{definition="order_saga"} 1.0' in response.text.splitlines()
