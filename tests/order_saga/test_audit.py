@@ -257,7 +257,8 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
         {("none", Rule.LEGAL), ("none", Rule.ENDED)},
     ),
     "an unknown event": (log("none", altered("step_refused/1", type="step_lost/1")), {("none", Rule.LEGAL)}),
-    "an event of another shape": (log("none", altered("step_refused/1", attempt=None)), {("none", Rule.LEGAL)}),
+    "an event of another shape": (log("none", altered("domain_recorded/1", count="1")), {("none", Rule.LEGAL)}),
+    "a start without an order": (log("none", altered("saga_started/1", context={})), {("none", Rule.LEGAL)}),
     "a start inside a start": (log("none", appended({**AT, "type": "saga_started/1"})), {("none", Rule.TERMINAL)}),
     "another saga's start": (log("none", altered("saga_started/1", saga_id="far")), {("none", Rule.LEGAL)}),
     "two ends": (log("done-1", appended({**AT, "type": "saga_compensated/1"})), {("done-1", Rule.TERMINAL)}),
@@ -321,6 +322,10 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
     "an order that leads": (
         log("order-o-none", appended({"type": "order.cancelled/1", "order_id": "o-none"})),
         {("none", Rule.ORDER)},
+    ),
+    "an order with a version left out": (
+        sql("engine", "update commits set version = version + 1 where stream_id = 'order-o-none' and version > 1"),
+        {("none", Rule.GAPLESS)},
     ),
     "an order of another total": (log("order-o-none", altered("order.created/1", total=2)), {("none", Rule.ORDER)}),
     "another order's event": (

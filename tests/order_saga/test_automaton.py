@@ -126,7 +126,7 @@ Happening = tuple[int, Input | Answered]
 def happenings(saga: Saga[Any]) -> st.SearchStrategy[Happening]:
     outcomes: st.SearchStrategy[Answered] = st.sampled_from(["ok", "ok", "ok", "refused", "failed"])
     strays = st.builds(
-        lambda step, direction, outcome, attempt: reply(step, direction, outcome, attempt),
+        reply,
         st.sampled_from([plan.name for plan in saga.plans]),
         st.sampled_from(["do", "undo"]),
         outcomes,

@@ -6,7 +6,8 @@ import pytest
 
 from unwind.ports import Store
 from unwind.stores.memory import MemoryStore
-from unwind.testing.store_suite import StoreClock, StoreSuite
+from unwind.testing.store_examples import StoreClock
+from unwind.testing.store_suite import StoreSuite
 
 
 class TestMemoryStore(StoreSuite):

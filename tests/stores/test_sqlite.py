@@ -7,7 +7,8 @@ import pytest
 
 from unwind.ports import Store
 from unwind.stores.sqlite import SQLiteStore
-from unwind.testing.store_suite import StoreClock, StoreSuite
+from unwind.testing.store_examples import StoreClock
+from unwind.testing.store_suite import StoreSuite
 
 
 class TestSQLiteStore(StoreSuite):

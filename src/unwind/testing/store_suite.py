@@ -15,11 +15,8 @@ import pytest
 from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
+from unwind.testing.store_examples import ASLEEP, BEGINNING, LIVE, REVISION, StoreClock, append, row, snapshot, unit
 
-BEGINNING = 1_700_000_000_000_000
-KNOWN = "order@1#abc"
-ENDED = ("completed", "compensated", "paused")
-LIVE = ("running", "compensating", "blocked")
 BYTES = {
     "empty": b"",
     "a NUL": b'["a\0b"]',
@@ -28,40 +25,6 @@ BYTES = {
     "1 MiB": b"\0\x80 x" * 262_144,
 }
 TEXTS = ("", "naïve", "日本", "👩‍👩‍👧", "e\u0301", "\u202eabc", "a'b\"c\\u0000", "%_;--", "a\nb", "\ufeff", "a\0b", "\ud800")
-
-
-class StoreClock:
-    """The store's time, set by hand."""
-
-    def __init__(self) -> None:
-        self.at = BEGINNING
-        """Microseconds since the epoch."""
-
-    def __call__(self) -> int:
-        return self.at
-
-
-def append(stream: str, version: int = 1, events: bytes = b"[1]", *, category: str = "saga", count: int = 1) -> StreamAppend:
-    """Events for a stream."""
-    return StreamAppend(stream, category, version, count, events)
-
-
-def row(saga: str, wake_at: int | None = BEGINNING, status: str = "running", *, started_at: int = BEGINNING) -> SagaRow:
-    """A saga's row."""
-    return SagaRow(saga, KNOWN, "order", status, wake_at, f"about {saga}", started_at, started_at)
-
-
-def snapshot(version: int, data: bytes = b"{}") -> Snapshot:
-    """A state as stored."""
-    return Snapshot(version, 1, 4_294_967_295, data)
-
-
-def unit(stream: str, version: int = 1, *, whole: bool = False) -> Unit:
-    """A decision; `whole`: with all that can go with it."""
-    if not whole:
-        return Unit(append(stream, version))
-    other = append(f"order of {stream}", version, b"[2]", category="order")
-    return Unit(append(stream, version), row(stream), (other,), snapshot(version))
 
 
 async def log_of(store: Store, consumer: str = "all of it") -> list[LogEntry]:
@@ -167,17 +130,17 @@ class StoreSuite:
         await store.commit([unit("taken"), unit("lost")])
         assert (await store.commit([Unit(append("lost"), None, (append("taken"),)), unit("s")])).won == {"s"}
 
-    @pytest.mark.parametrize(("status", "wake_at"), [*((s, None) for s in LIVE), *((s, BEGINNING) for s in ENDED)])
+    @pytest.mark.parametrize(("status", "wake_at"), [*((s, None) for s in LIVE), *((s, BEGINNING) for s in ASLEEP)])
     async def test_an_orphan_cannot_be_stored(self, store: Store, status: str, wake_at: int | None) -> None:
         before = await contents(store, "s", "bystander")
         with pytest.raises(RejectedError):
             await store.commit([unit("bystander", whole=True), Unit(append("s"), row("s", wake_at, status))])
         assert await contents(store, "s", "bystander") == before
 
-    @pytest.mark.parametrize(("status", "wake_at"), [*((s, BEGINNING) for s in LIVE), *((s, None) for s in ENDED)])
+    @pytest.mark.parametrize(("status", "wake_at"), [*((s, BEGINNING) for s in LIVE), *((s, None) for s in ASLEEP)])
     async def test_a_row_is_replaced_by_its_next_version(self, store: Store, status: str, wake_at: int | None) -> None:
         await store.commit([unit("s", whole=True)])
-        after = SagaRow("s", KNOWN, "order", status, wake_at, "about s", BEGINNING, BEGINNING + 5, BEGINNING + 7)
+        after = SagaRow("s", REVISION, "order", status, wake_at, "about s", BEGINNING, BEGINNING + 5, BEGINNING + 7)
         await store.commit([Unit(append("s", 2), after)])
         await store.commit([unit("s", 3)])
         assert list(await store.find(Query())) == [after]
@@ -281,7 +244,7 @@ class StoreSuite:
     async def test_claim_takes_the_longest_due_first(self, store: Store, clock: StoreClock) -> None:
         due = {"d": -1, "a": -30, "c": -2, "b": -30, "exactly": 0, "later": 1}
         await store.commit([Unit(append(name), row(name, BEGINNING + offset)) for name, offset in due.items()])
-        taken = [list((await store.claim(2, 100, [KNOWN])).tokens) for _ in range(4)]
+        taken = [list((await store.claim(2, 100, [REVISION])).tokens) for _ in range(4)]
         assert taken == [["a", "b"], ["c", "d"], ["exactly"], []]
         assert {each.id: each.wake_at for each in await store.find(Query())} == {
             **dict.fromkeys(("a", "b", "c", "d", "exactly"), BEGINNING + 100),
@@ -291,24 +254,24 @@ class StoreSuite:
     async def test_a_claim_pushes_the_wake_up_and_nothing_else(self, store: Store, clock: StoreClock) -> None:
         await store.commit([unit("s", whole=True)])
         clock.at += 5
-        claimed = await store.claim(10, 7, [KNOWN])
+        claimed = await store.claim(10, 7, [REVISION])
         assert (claimed.now, claimed.tokens) == (clock.at, {"s": clock.at + 7})
         assert list(await store.find(Query())) == [row("s", clock.at + 7)]
         clock.at += 7
-        assert (await store.claim(10, 7, [KNOWN])).tokens == {"s": clock.at + 7}
+        assert (await store.claim(10, 7, [REVISION])).tokens == {"s": clock.at + 7}
 
     async def test_a_claim_leaves_other_definitions_and_sleepers_alone(self, store: Store) -> None:
         other = SagaRow("other", "order@2#def", "order", "running", 0, "", BEGINNING, BEGINNING)
-        asleep = [Unit(append(status), row(status, None, status)) for status in ENDED]
+        asleep = [Unit(append(status), row(status, None, status)) for status in ASLEEP]
         await store.commit([unit("s", whole=True), Unit(append("other"), other), *asleep])
         assert (await store.claim(10, 1, [])).tokens == {}
-        assert set((await store.claim(10, 1, ["unknown", KNOWN])).tokens) == {"s"}
-        assert set((await store.claim(10, 1, [KNOWN, "order@2#def"])).tokens) == {"other"}
+        assert set((await store.claim(10, 1, ["unknown", REVISION])).tokens) == {"s"}
+        assert set((await store.claim(10, 1, [REVISION, "order@2#def"])).tokens) == {"other"}
 
     async def test_concurrent_claims_never_share_a_saga(self, store: Store) -> None:
         names = [f"saga {n}" for n in range(40)]
         await store.commit([unit(name, whole=True) for name in names])
-        claims = await asyncio.gather(*(store.claim(7, 1_000, [KNOWN]) for _ in range(8)))
+        claims = await asyncio.gather(*(store.claim(7, 1_000, [REVISION]) for _ in range(8)))
         assert sorted(name for claim in claims for name in claim.tokens) == sorted(names)
 
     async def test_a_wake_up_moves_only_while_its_token_stands(self, store: Store) -> None:
@@ -362,7 +325,7 @@ class StoreSuite:
 
     async def test_find_filters_by_every_condition(self, store: Store) -> None:
         rows = [
-            SagaRow(f"{n}", KNOWN, f"d{n % 2}", "running" if n % 3 else "paused", n if n % 3 else None, "", n, n)
+            SagaRow(f"{n}", REVISION, f"d{n % 2}", "running" if n % 3 else "paused", n if n % 3 else None, "", n, n)
             for n in range(12)
         ]
         await store.commit([Unit(append(each.id), each) for each in rows])
@@ -411,7 +374,7 @@ class StoreSuite:
             lambda: store.register([]),
             lambda: store.load({"s": 0}),
             lambda: store.commit([unit("s")]),
-            lambda: store.claim(1, 1, [KNOWN]),
+            lambda: store.claim(1, 1, [REVISION]),
             lambda: store.move([]),
             lambda: store.lease([], 1),
             lambda: store.tail("c", 1),

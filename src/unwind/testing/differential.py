@@ -1,0 +1,214 @@
+"""Random operations on two stores whose answers must agree: the memory store is the oracle of every other.
+
+The order of streams within one commit is each store's own; positions and cursors are not compared.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+from unwind.core.codec import Snapshot
+from unwind.errors import RejectedError
+from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
+from unwind.testing.store_examples import ASLEEP, LIVE, StoreClock
+
+SAGAS = [f"saga {n}{tail}" for n, tail in enumerate(["", "/a", "'", '"', "%", "é", "日本", "👩‍👧", "\\", " "] * 2)]
+REVISIONS = ["order@1#a", "order@2#b", "trip@1#c"]
+STATUSES = (*LIVE, *ASLEEP)
+EFFECTS = frozenset(
+    ("won", "lost", "poison refused", "orphan refused", "claimed", "moved", "not moved", "leased", "lease ended",
+     "loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found")
+)  # fmt: skip
+"""What must have happened, each at least once, before a walk proves anything."""
+
+
+class Walk:
+    """One seeded walk. Raises AssertionError, naming seed and operation, where the stores differ."""
+
+    def __init__(self, oracle: Store, store: Store, clock: StoreClock, seed: int) -> None:
+        """Both stores are empty and live by `clock`."""
+        self._stores = (oracle, store)
+        self._clock = clock
+        self._seed = seed
+        self._random = Random(seed)
+        self._next: Counter[str] = Counter()
+        self._tokens: dict[str, int] = {}
+        self._handed: tuple[list[LogEntry], list[LogEntry]] = ([], [])
+        self._page: tuple[int, str] | None = None
+        self._steps = 0
+        self.effects: Counter[str] = Counter()
+        """How often each effect was seen."""
+
+    async def run(self, operations: int) -> None:
+        """At least so many operations, and until every effect was seen."""
+        kinds = (
+            *[self._commit] * 6, self._claim, self._move, self._lease, self._load, self._tail, self._find, self._register
+        )  # fmt: skip
+        while self._steps < operations or self.effects.keys() < EFFECTS:
+            self._steps += 1
+            assert self._steps < 100 * operations, f"seed {self._seed}: never seen {sorted(EFFECTS - self.effects.keys())}"
+            self._clock.at += self._random.choice((0, 1, 1, 10))
+            await self._random.choice(kinds)()
+            if self._steps % 20 == 0:
+                await self._compare_contents()
+        await self._compare_contents()
+
+    # ----------------------------------------------------------------------------------------------------- operations
+
+    async def _commit(self) -> None:
+        sagas = self._random.sample(SAGAS, self._random.randint(1, 8))
+        units = [self._unit(saga) for saga in sagas]
+        answer = await self._both(f"commit {units}", lambda store: store.commit(units))
+        if isinstance(answer, type):
+            self._saw("poison refused" if any(unit.others for unit in units) else "orphan refused")
+            return
+        for unit in units:
+            self._saw("won" if unit.head.stream in answer.won else "lost")
+            if unit.head.stream in answer.won:
+                for append in (unit.head, *unit.others):
+                    self._next[append.stream] = max(self._next[append.stream], append.version + append.count - 1)
+
+    def _unit(self, saga: str) -> Unit:
+        random = self._random
+        others: tuple[StreamAppend, ...] = ()
+        if random.random() < 0.3:
+            others = tuple(self._append(f"order of {saga}", "order", k, stale=0.02) for k in range(random.randint(1, 2)))
+        head = self._append(saga, "saga", 0, stale=0.15)
+        kept = None
+        if random.random() < 0.3:
+            kept = Snapshot(head.version + head.count - 1, 1, random.getrandbits(32), random.randbytes(random.randint(0, 40)))
+        return Unit(head, self._row(saga) if random.random() < 0.6 else None, others, kept)
+
+    def _append(self, stream: str, category: str, ahead: int, *, stale: float) -> StreamAppend:
+        random = self._random
+        version = self._next[stream] + 1 + 3 * ahead
+        if random.random() < stale:
+            version = max(1, version - random.randint(1, 3))
+        return StreamAppend(stream, category, version, random.randint(1, 3), random.randbytes(random.randint(0, 60)))
+
+    def _row(self, saga: str) -> SagaRow:
+        random = self._random
+        status = random.choice(STATUSES)
+        wake_at = None if status in ASLEEP else self._clock.at + random.randint(-5, 30)
+        if random.random() < 0.01:
+            wake_at = 1 if wake_at is None else None
+        number = SAGAS.index(saga)
+        revision = REVISIONS[number % 3]
+        ended_at = self._clock.at if status in ASLEEP else None
+        # One row in three shares its `started_at`: the id must break the tie.
+        return SagaRow(saga, revision, revision[:5], status, wake_at, f"c {saga}", number // 3, self._clock.at, ended_at)
+
+    async def _claim(self) -> None:
+        limit, push, known = self._random.randint(1, 5), self._random.randint(1, 40), self._random.sample(REVISIONS, 2)
+        answer = await self._both(f"claim {limit} {push} {known}", lambda store: store.claim(limit, push, known))
+        self._tokens |= answer.tokens
+        self._saw("claimed", answer.tokens)
+
+    async def _move(self) -> None:
+        sagas = self._random.sample(SAGAS, 4)
+        moves = [
+            Move(saga, self._tokens.get(saga, 0), self._clock.at + self._random.randint(1, 30)) for saga in sagas
+        ]
+        before = await self._wake_ups()
+        await self._both(f"move {moves}", lambda store: store.move(moves))
+        for move in moves:
+            self._saw("moved" if before.get(move.id) == move.token else "not moved")
+
+    async def _wake_ups(self) -> dict[str, int | None]:
+        return {row.id: row.wake_at for row in await self._stores[0].find(Query(limit=len(SAGAS)))}
+
+    async def _lease(self) -> None:
+        effects = [f"{saga}/pay/do" for saga in self._random.sample(SAGAS, 3)]
+        duration = self._random.randint(1, 60)
+        await self._both(f"lease {effects} {duration}", lambda store: store.lease(effects, duration))
+
+    async def _load(self) -> None:
+        asked = {stream: self._random.randint(0, self._next[stream]) for stream in self._random.sample(SAGAS, 6)}
+        snapshots = self._random.random() < 0.7
+        before = await self._both(f"load {asked} {snapshots}", lambda store: store.load(asked, snapshots=snapshots))
+        self._saw("loaded", before.streams)
+        self._saw("snapshot loaded", any(stream.snapshot for stream in before.streams.values()))
+        held = {effect for stream in before.streams.values() for effect in stream.leases}
+        self._saw("leased", held)
+        self._clock.at += 15
+        after = await self._both(f"load {asked} later", lambda store: store.load(asked, snapshots=snapshots))
+        self._saw("lease ended", held - {effect for stream in after.streams.values() for effect in stream.leases})
+
+    async def _tail(self) -> None:
+        limit = self._random.randint(1, 9)
+        counts = []
+        for store, handed in zip(self._stores, self._handed, strict=True):
+            tail = await store.tail("consumer", limit)
+            counts.append(len(tail.entries))
+            if len(handed) % 2 == 0 or not tail.entries:
+                handed += tail.entries
+                await store.advance("consumer", tail.cursor)
+            elif tail.entries:
+                handed += tail.entries[:0]
+        self._agree("tail", *counts)
+        self._saw("handed out", counts[0])
+
+    async def _find(self) -> None:
+        random = self._random
+        bounds = sorted(random.sample(range(-1, 9), 2))
+        query = Query(
+            ids=tuple(random.sample(SAGAS, 5)) if random.random() < 0.3 else (),
+            statuses=tuple(random.sample(STATUSES, 3)) if random.random() < 0.5 else (),
+            definition=random.choice(("", "order", "trip@")),
+            started_from=random.choice((None, bounds[0])),
+            started_to=random.choice((None, bounds[1])),
+            before=self._page,
+            limit=random.randint(1, 5),
+        )
+        rows = await self._both(f"find {query}", lambda store: store.find(query))
+        self._saw("found", rows)
+        self._saw("page turned", rows and self._page)
+        self._page = (rows[-1].started_at, rows[-1].id) if rows and random.random() < 0.6 else None
+
+    async def _register(self) -> None:
+        revisions = [(self._random.choice("ab"), n, self._random.choice(("x", "y"))) for n in range(2)]
+        clashes = await self._both(f"register {revisions}", lambda store: store.register(revisions))
+        self._saw("clash found" if clashes else "registered")
+
+    # ----------------------------------------------------------------------------------------------------- comparison
+
+    async def _compare_contents(self) -> None:
+        streams = dict.fromkeys(SAGAS + [f"order of {saga}" for saga in SAGAS], 0)
+        await self._both("contents", lambda store: store.load(streams, snapshots=False))
+        await self._both("snapshots", lambda store: store.load(streams))
+        await self._both("rows", lambda store: store.find(Query(limit=len(SAGAS))))
+        logs = [(await store.tail("nobody", 1_000_000)).entries for store in self._stores]
+        self._agree("log", *(sorted(_comparable(entry) for entry in log) for log in logs))
+        for log in (*logs, *self._handed):
+            for stream in streams:
+                versions = [entry.version for entry in log if entry.stream == stream]
+                assert len(set(versions)) == len(versions), f"seed {self._seed}: {stream} is handed out twice: {versions}"
+        for log, handed in zip(logs, self._handed, strict=True):
+            self._agree("handed out", [*log[: len(handed)]], handed)
+
+    async def _both(self, operation: str, call: Callable[[Store], Awaitable[Any]]) -> Any:
+        answers = [await _outcome(call(store)) for store in self._stores]
+        self._agree(operation, *answers)
+        return answers[0]
+
+    def _agree(self, operation: str, expected: object, found: object) -> None:
+        if expected != found:
+            raise AssertionError(
+                f"seed {self._seed}, operation {self._steps}: {operation}\nthe oracle says {expected}\nthe store says {found}"
+            )
+
+    def _saw(self, effect: str, proof: object = True) -> None:
+        if proof:
+            self.effects[effect] += 1
+
+
+async def _outcome(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except RejectedError as error:
+        return type(error)
+
+
+def _comparable(entry: LogEntry) -> tuple[object, ...]:
+    return entry.stream, entry.version, entry.category, entry.events, entry.recorded_at
