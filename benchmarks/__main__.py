@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the ceiling and the engine in turn, each in a process of its own, and the ratio pair by pair."""
+"""`python -m benchmarks`: ceiling and engine in turn, each in a process of its own; the ratio pair by pair."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ HEAD = (
 def run_case(module: str, *words: object) -> dict[str, Any]:
     """Run one case in a fresh process."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, words)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)  # noqa: S603 - our own module
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -40,7 +40,8 @@ def compare(workload: str, sagas: int, in_flight: int, pairs: int) -> list[dict[
         row["per_second"] = statistics.median(rates)
         row["per_second_min"], row["per_second_max"] = min(rates), max(rates)
         ratios = [
-            statistics.median(turn[kind]["per_second"]) / statistics.median(turn["ceiling"]["per_second"]) for turn in turns
+            statistics.median(turn[kind]["per_second"]) / statistics.median(turn["ceiling"]["per_second"])
+            for turn in turns
         ]
         row["of_ceiling"] = round(statistics.median(ratios), 3)
         for name in ("cpu_us", "main_thread_us", "p50_ms", "p99_ms", "commits", "disk_bytes", "peak_mib"):
@@ -55,8 +56,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         spread = f"({row['per_second_min']:.0f}-{row['per_second_max']:.0f})"
         lines.append(
-            f"{row['case']:<12} {row['per_second']:>9.0f} {spread:>15} {row['of_ceiling']:>11.1%} {row['cpu_us']:>8.0f} "
-            f"{row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} {row['commits']:>8.4f} "
+            f"{row['case']:<12} {row['per_second']:>9.0f} {spread:>15} {row['of_ceiling']:>11.1%} "
+            f"{row['cpu_us']:>8.0f} {row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} {row['commits']:>8.4f} "
             f"{row['disk_bytes']:>7.0f} {row['peak_mib']:>9.1f}"
         )
     return "\n".join(lines)
@@ -70,7 +71,9 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=PAIRS, help=f"turns (default {PAIRS})")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     arguments = parser.parse_args()
-    rows = [row for workload in "AB" for row in compare(workload, arguments.sagas, arguments.in_flight, arguments.pairs)]
+    rows = [
+        row for workload in "AB" for row in compare(workload, arguments.sagas, arguments.in_flight, arguments.pairs)
+    ]
     sys.stdout.write((json.dumps(rows, indent=2) if arguments.json else table(rows)) + "\n")
     return 0
 

@@ -1,7 +1,7 @@
 """The ceiling: asyncio tasks over a group-commit journal on SQLite, with nothing else of an engine.
 
-Every step's result is durable before the next step begins; one writer thread commits whatever waits, up to 2 000 rows at a
-time (WAL, `synchronous=FULL`). There is no compare-and-set, no index, no saga row, no read, no recovery.
+Every step's result is durable before the next step begins; one writer thread commits whatever waits, up to 2 000 rows
+at a time (WAL, `synchronous=FULL`). There is no compare-and-set, no index, no saga row, no read, no recovery.
 """
 
 import asyncio

@@ -69,7 +69,9 @@ async def measure(
         round(alone[len(alone) // 2], 3),
         round(alone[int(len(alone) * 0.99)], 3),
         0 if size is None else size() // (total + min(sagas, 1_000) + ALONE),
-        round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024), 1),
+        round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024), 1
+        ),
         round(committed / total, 4),
     )
 

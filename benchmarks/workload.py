@@ -1,4 +1,4 @@
-"""The two workloads, and the saga that does them: four trivial in-process actions, each recorded durably before the next.
+"""The two workloads, and their saga: four trivial in-process actions, each recorded durably before the next.
 
 A: all four succeed. B: the third is refused, and the two before it are undone.
 """

@@ -1,6 +1,6 @@
 """Planted bugs: each leaves one rule out, and the simulator must find each within a bounded number of seeds.
 
-`python -m tests.mutants` plants them one after another and says after how many schedules each was found. A bug that is not found
+`python -m tests.mutants` plants them one after another and says at which seed each was found. A bug that is not found
 means that the simulator has gone blind there.
 """
 
@@ -88,7 +88,11 @@ def blocked_saga_sleeps() -> Patches:
     def due(saga: Any, now: int) -> int | None:
         return NEVER if saga.blocked is not None and not saga.paused else right(saga, now)
 
-    return [swap(unit, "due", due), swap(loop, "due", due), swap(loop, "resend_due", lambda saga, now: saga.blocked is None)]
+    return [
+        swap(unit, "due", due),
+        swap(loop, "due", due),
+        swap(loop, "resend_due", lambda saga, now: saga.blocked is None),
+    ]
 
 
 @mutant
@@ -136,7 +140,7 @@ def compensation_gives_up() -> Patches:
     return [swap(decide, "_undo_attempt_over", over)]
 
 
-# ---------------------------------------------------------------------------------------------------- commit and wake_at
+# --------------------------------------------------------------------------------------------------- commit and wake_at
 
 
 @mutant
@@ -417,7 +421,10 @@ def _timed(name: str, within: int) -> tuple[str, tuple[int, tuple[str, ...]] | N
 def report(found: Mapping[str, tuple[int, tuple[str, ...]] | None]) -> int:
     """Print the closing line; the exit code."""
     missed = [name for name, hit in found.items() if hit is None]
-    print(f"{len(found) - len(missed)} of {len(found)} planted bugs found" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    print(
+        f"{len(found) - len(missed)} of {len(found)} planted bugs found"
+        + (f"; missed: {', '.join(missed)}" if missed else "")
+    )
     return 1 if missed else 0
 
 

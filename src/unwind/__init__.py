@@ -1,4 +1,4 @@
-"""Durable sagas for Python: every accepted saga ends, completed or completely undone; every business effect happens once."""
+"""Durable sagas for Python: every accepted saga ends, completed or completely undone; every effect happens once."""
 
 from unwind.core.codec import EventCodec
 from unwind.core.messages import Record, effect_id

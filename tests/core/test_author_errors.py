@@ -71,7 +71,7 @@ def blocked(scenario: Scenario[Trip]) -> SagaBlocked:
     return event
 
 
-BAD_COMMANDS = [ValueError("oops"), None, "book it", Untagged(), Nameless(), Unsendable(object()), Unsendable("\ud800")]
+BAD_COMMANDS = [ValueError("oops"), None, "book it", Untagged(), Nameless(), Unsendable(object), Unsendable("\ud800")]
 
 
 @pytest.mark.parametrize("wrong", BAD_COMMANDS, ids=repr)
@@ -122,7 +122,7 @@ BAD_CONTEXTS = [
     None,
     7,
     Trip(traveller=5),  # type: ignore[arg-type]
-    Outcome(object()),
+    Outcome(object),
     Outcome(Trip(), ["page"]),  # type: ignore[list-item]
     Outcome(Trip(), 5),  # type: ignore[arg-type]
     Outcome(Trip(), [Record("", "diary", Noted("x"))]),

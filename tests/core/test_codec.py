@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw, Struct
 from msgspec.structs import replace
+from tests.core.chance import TRIED
 from tests.core.trips import BOOKED, Trip, trip
 
 from unwind.core.codec import SAGA_EVENTS, SNAPSHOT_CODEC, Document, EventCodec, fold, read_snapshot, take_snapshot
@@ -53,7 +54,7 @@ def test_stored_names_are_never_changed() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.__name__)
 def test_every_event_comes_back_as_it_was_written(kind: type[Event]) -> None:
-    @settings(max_examples=25)
+    @settings(TRIED, max_examples=25)
     @given(st.lists(st.from_type(kind), min_size=1, max_size=3))
     def comes_back(events: list[Event]) -> None:
         assert SAGA_EVENTS.decode(SAGA_EVENTS.encode(events)) == events
@@ -176,7 +177,7 @@ def test_a_snapshot_that_is_not_to_be_believed_is_ignored() -> None:
         assert read_snapshot(wrong) is None
 
 
-@settings(max_examples=25)
+@settings(TRIED, max_examples=25)
 @given(st.builds(State, runs=st.just(())))
 def test_any_state_survives_its_snapshot(state: State) -> None:
     assert read_snapshot(take_snapshot(state)) == state

@@ -4,10 +4,11 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
+from tests.core.chance import TRIED
 from tests.core.reference import SECOND, Part, Reference
 from tests.core.trips import TWICE, Trip, booking, diary, errand, trip
 
@@ -205,7 +206,7 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
         assert undone == owed, "compensated: nothing is left"
 
 
-@settings(max_examples=1_000, suppress_health_check=[HealthCheck.too_slow])
+@settings(TRIED, max_examples=1_000)
 @given(definitions(), moves)
 def test_the_machine_keeps_its_laws(drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any]) -> None:
     story = Story(*drawn)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
+from tests.core.chance import TRIED
 from tests.core.trips import BOOKED, Booked, Booking, Diary, Errand, Trip, booking, diary, errand, note, trip
 
 from unwind.core.saga import (
@@ -259,16 +260,19 @@ policies = st.builds(
 jitters = st.floats(0, 1, exclude_max=True)
 
 
+@TRIED
 @given(policies, st.integers(1, 1000), jitters)
 def test_a_delay_is_never_negative_and_never_more_than_the_cap(retry: Retry, attempt: int, jitter: float) -> None:
     assert 0 <= retry.delay(attempt, jitter) <= retry.cap
 
 
+@TRIED
 @given(policies, st.integers(1, 999), jitters)
 def test_delays_do_not_shrink_from_one_attempt_to_the_next(retry: Retry, attempt: int, jitter: float) -> None:
     assert retry.delay(attempt, jitter) <= retry.delay(attempt + 1, jitter)
 
 
+@TRIED
 @given(policies, st.integers(1, 1000), jitters)
 def test_jitter_takes_away_at_most_its_share(retry: Retry, attempt: int, jitter: float) -> None:
     full = retry.delay(attempt, 0.0)

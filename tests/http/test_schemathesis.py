@@ -29,13 +29,19 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_operation_answers_as_documented(tmp_path: Path, mode: GenerationMode) -> None:
+# Bad requests can be made only of what takes a body or a query; any text is an id.
+REFUSING = {"place_order", "cancel_saga", "resume_saga", "pause_saga", "list_sagas"}
+
+
+@pytest.mark.parametrize(("mode", "count"), [(GenerationMode.POSITIVE, 12), (GenerationMode.NEGATIVE, len(REFUSING))])
+def test_every_operation_answers_as_documented(tmp_path: Path, mode: GenerationMode, count: int) -> None:
     with serving(tmp_path) as server:
         schema = schemathesis.openapi.from_url(f"{server.url}/schema/openapi.json")
         probed = 0
         for result in schema.get_all_operations():
             operation = result.ok()
+            if mode is GenerationMode.NEGATIVE and operation.definition.raw["operationId"] not in REFUSING:
+                continue
 
             @given(case=operation.as_strategy(generation_mode=mode))
             @settings(
@@ -50,5 +56,5 @@ def test_every_operation_answers_as_documented(tmp_path: Path, mode: GenerationM
 
             probe()
             probed += 1
-        assert probed == 12
+        assert probed == count
         assert server.http.get("/readyz").status_code == 200

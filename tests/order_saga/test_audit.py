@@ -258,7 +258,10 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
     ),
     "an unknown event": (log("none", altered("step_refused/1", type="step_lost/1")), {("none", Rule.LEGAL)}),
     "an event of another shape": (log("none", altered("domain_recorded/1", count="1")), {("none", Rule.LEGAL)}),
-    "a start without an order": (log("none", altered("saga_started/1", context={})), {("none", Rule.LEGAL)}),
+    "a start without an order": (
+        log("none", altered("saga_started/1", context={})),
+        {("none", Rule.LEGAL), ("order-o-none", Rule.ORDER)},
+    ),
     "a start inside a start": (log("none", appended({**AT, "type": "saga_started/1"})), {("none", Rule.TERMINAL)}),
     "another saga's start": (log("none", altered("saga_started/1", saga_id="far")), {("none", Rule.LEGAL)}),
     "two ends": (log("done-1", appended({**AT, "type": "saga_compensated/1"})), {("done-1", Rule.TERMINAL)}),

@@ -1,8 +1,8 @@
 """The simulator: keeps every law over many seeds, repeats itself exactly, and sees each planted bug."""
 
 import pytest
-
 from tests.mutants import MUTANTS, hunt
+
 from unwind.testing.simulator.__main__ import run_chunk, silence
 from unwind.testing.simulator.world import World
 

@@ -67,7 +67,8 @@ def _check_name(name: str, field: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- to the API
 
 
-Amount = Annotated[Decimal, Meta(extra_json_schema={"type": "number"})]
+Amount = Annotated[Raw, Meta(extra_json_schema={"type": "number"})]
+"""A JSON number with two places, written digit by digit."""
 
 
 class ItemView(Struct, frozen=True):
@@ -98,8 +99,6 @@ class OrderView(ContextView, frozen=True):
 
 
 _context = msgspec.json.Decoder(OrderContext)
-_encode = msgspec.json.Encoder(decimal_format="number").encode
-"""Amounts become JSON numbers with two places, written digit by digit from the decimal."""
 
 
 def show_context(stored: Raw) -> Raw:
@@ -140,4 +139,8 @@ def show_order(order: Order) -> Raw:
 
 
 def _items(items: tuple[OrderItem, ...]) -> tuple[ItemView, ...]:
-    return tuple(ItemView(item.product_id, item.quantity, from_cents(item.price)) for item in items)
+    return tuple(ItemView(item.product_id, item.quantity, _amount(item.price)) for item in items)
+
+
+def _amount(cents: int) -> Raw:
+    return Raw(str(from_cents(cents)).encode())

@@ -54,12 +54,10 @@ class Automaton:
         for event in events:
             self._number += 1
             name = str(event.get("type"))
-            rule = self._rules.get(name)
-            self._expect(rule is not None, Rule.LEGAL, name, "an event that sagas have")
+            self._expect(name in self._rules, Rule.LEGAL, name, "an event that sagas have")
             self._expect(self.status not in TERMINAL.values(), Rule.TERMINAL, name, f"nothing after {self.status}")
             self._expect((self.status == "new") == (name == "saga_started/1"), Rule.LEGAL, name, "one start, first")
-            if rule is not None:
-                rule(self, event)
+            self._rules[name](self, event)
 
     @property
     def shown_status(self) -> str:

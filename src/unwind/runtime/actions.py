@@ -8,27 +8,28 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw
 
-from unwind.core.messages import Reply, RunAction, effect_id
+from unwind.core.author import storable
+from unwind.core.messages import NULL, Reply, RunAction, effect_id
 from unwind.core.saga import ActionCall, Refusal, Saga, StepPlan
 from unwind.errors import UnavailableError
 from unwind.ports import Clock, Store
 
 _encode = msgspec.json.encode
-NULL = Raw(b"null")
 
 Report = Callable[[str, Reply], None]
 """Takes the saga's id and what became of its action."""
+Act = Callable[[Any, ActionCall], Coroutine[Any, Any, object]]
 
 
 class _Job:
     """An action that waits for a task or runs on one."""
 
-    __slots__ = ("effect", "held_until", "key", "plan", "saga", "since", "stop", "task")
+    __slots__ = ("effect", "held_until", "key", "lost", "plan", "saga", "since", "stop", "task")
 
     def __init__(self, saga: Saga[Any], plan: StepPlan, effect: RunAction, key: str, now: int) -> None:
         self.saga = saga
@@ -38,15 +39,29 @@ class _Job:
         self.since = now
         self.held_until = now + plan.lease
         self.stop = ""
+        self.lost = False
         self.task: asyncio.Task[None] | None = None
 
 
 class ActionPool:
-    """At most `size` actions at a time; at most `backlog` wait. What finds no place is driven again by its saga's wake-up."""
+    """At most `size` actions at a time, at most `backlog` wait; what finds no place is driven again by its saga's wake-up."""
 
-    def __init__(self, store: Store, clock: Clock, report: Report, *, size: int, backlog: int, watch_every: int) -> None:
-        """`report` gets each outcome, once, on the event loop. `watch_every` (microseconds) is how coarsely timeouts and
-        leases are watched."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        report: Report,
+        *,
+        size: int,
+        backlog: int,
+        watch_every: int,
+        largest: int,
+    ) -> None:
+        """`report` gets each outcome, once, on the event loop.
+
+        `watch_every` (microseconds) is how coarsely timeouts and leases are watched; `largest` bounds a result in bytes.
+        """
+        self._largest = largest
         self._store = store
         self._clock = clock
         self._report = report
@@ -58,6 +73,8 @@ class ActionPool:
         self._waking = False
         self._tasks: asyncio.TaskGroup | None = None
         self._count = 0
+        self._draining = False
+        self._closed = False
         self._watch_every = watch_every
         self._drained = asyncio.Event()
         self._some = asyncio.Event()
@@ -65,14 +82,17 @@ class ActionPool:
     async def run(self) -> None:
         """Serve until cancelled. A task that fails brings this down: never silent."""
         async with asyncio.TaskGroup() as self._tasks:
-            if self._queue:
-                self._wake_one()
-            await self._watch()
+            try:
+                if self._queue:
+                    self._wake_one()
+                await self._watch(self._tasks)
+            finally:
+                self._closed = self._draining = True
 
     def submit(self, saga: Saga[Any], effect: RunAction) -> None:
         """Run an action unless it is running already."""
         key = effect_id(effect.saga_id, effect.step, effect.direction)
-        if key in self._jobs or len(self._queue) >= self._backlog:
+        if key in self._jobs or self._draining or len(self._queue) >= self._backlog:
             return
         job = _Job(saga, saga.by_name[effect.step], effect, key, self._clock.monotonic())
         self._jobs[key] = job
@@ -95,70 +115,86 @@ class ActionPool:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
-        while True:
-            self._waking = False
-            while self._queue:
-                job = self._queue.popleft()
-                if self._queue:
-                    self._wake_one()
-                job.task = task
-                await self._run(job)
-            future = loop.create_future()
-            self._idle.append(future)
-            await future
+        try:
+            while not self._closed:
+                self._waking = False
+                while self._queue:
+                    job = self._queue.popleft()
+                    if self._queue:
+                        self._wake_one()
+                    job.task = task
+                    await self._run(job)
+                future = loop.create_future()
+                self._idle.append(future)
+                await future
+        finally:
+            self._closed = True
 
     async def _run(self, job: _Job) -> None:
-        effect = job.effect
+        if job.lost:
+            self._forget(job)
+            return
+        effect, step = job.effect, job.plan.step
         call = ActionCall(job.key, effect.saga_id, effect.attempt)
-        reply: Reply | None = None
+        outcome: Literal["ok", "refused", "failed"] = "failed"
+        payload, reason = NULL, ""
         try:
-            if job.stop:
-                raise asyncio.CancelledError
-            context = job.saga.decode_context(effect.context)
-            action: Coroutine[Any, Any, object]
-            action = job.plan.step.run(context, call) if effect.direction == "do" else job.plan.step.compensate(context, call)
-            result = await action
-            outcome, reason = ("refused", result.reason) if isinstance(result, Refusal) else ("ok", "")
-            reply = Reply(effect.step, effect.direction, outcome, effect.attempt, Raw(_encode(result)), reason)
+            act: Act = step.run if effect.direction == "do" else step.compensate
+            result = await act(job.saga.decode_context(effect.context), call)
+            encoded = _encode(result)
+            if len(encoded) > self._largest:
+                reason = f"its result has {len(encoded)} bytes; at most {self._largest} are allowed"
+            elif isinstance(result, Refusal):
+                outcome, payload, reason = "refused", Raw(encoded), storable(result.reason)
+            else:
+                outcome, payload = "ok", Raw(encoded)
         except asyncio.CancelledError:
-            if not job.stop:
+            if self._closed:
                 raise
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            reply = Reply(effect.step, effect.direction, "failed", effect.attempt, NULL, job.stop, timed_out=True)
+            reason = job.stop or "the action was cancelled from inside"
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            reply = Reply(effect.step, effect.direction, "failed", effect.attempt, NULL, reason)
+            reason = storable(f"{type(error).__name__}: {error}")
         finally:
             self._forget(job)
-        self._report(effect.saga_id, reply)
+        timed_out = outcome == "failed" and bool(job.stop)
+        if not (timed_out and job.lost):
+            reply = Reply(effect.step, effect.direction, outcome, effect.attempt, payload, reason, timed_out)
+            self._report(effect.saga_id, reply)
 
-    async def _watch(self) -> None:
+    async def _watch(self, tasks: asyncio.TaskGroup) -> None:
         """Coarse by design: one look at all running actions instead of a timer for each."""
+        renewing: asyncio.Task[None] | None = None
         while True:
             if not self._jobs:
                 self._some.clear()
                 await self._some.wait()
             await self._clock.sleep(self._watch_every)
-            now = self._clock.monotonic()
-            renew: list[_Job] = []
-            for job in list(self._jobs.values()):
-                plan = job.plan
-                timeout = plan.timeout if job.effect.direction == "do" else plan.undo_timeout
-                if job.task is not None and now - job.since >= timeout:
-                    self._end(job, "the action exceeded its timeout")
-                elif now >= job.held_until:
-                    self._end(job, "the action's lease could not be renewed in time")
-                elif job.held_until - now <= plan.lease // 2:
-                    renew.append(job)
-            await self._renew(renew)
+            renew = self._look(self._clock.monotonic())
+            if renew and (renewing is None or renewing.done()):
+                renewing = tasks.create_task(self._renew(renew))  # not awaited: a slow store must not hold up timeouts
 
-    def _end(self, job: _Job, reason: str) -> None:
-        if not job.stop:
-            job.stop = reason
-            if job.task is not None:
-                job.task.cancel()
+    def _look(self, now: int) -> list[_Job]:
+        """End what took too long; the jobs whose lease is to be renewed."""
+        renew: list[_Job] = []
+        for job in self._jobs.values():
+            plan = job.plan
+            if job.task is None:
+                job.since = now  # its time begins when it runs
+            if now - job.since >= (plan.timeout if job.effect.direction == "do" else plan.undo_timeout):
+                self._end(job, now, "the action exceeded its timeout")
+            elif now >= job.held_until and not job.lost:
+                job.lost = True  # another may have taken it over: its failure here is no outcome
+                self._end(job, now, "the action's lease could not be renewed in time")
+            elif not job.lost and job.held_until - now <= plan.lease // 2:
+                renew.append(job)
+        return renew
+
+    def _end(self, job: _Job, now: int, reason: str) -> None:
+        """Cancel an action; if it resists, it is cancelled again after as long again."""
+        job.stop = job.stop or reason
+        job.since = now
+        if job.task is not None:
+            job.task.cancel()
 
     async def _renew(self, jobs: list[_Job]) -> None:
         by_lease: dict[int, list[_Job]] = {}
@@ -175,11 +211,15 @@ class ActionPool:
 
     def _forget(self, job: _Job) -> None:
         self._jobs.pop(job.key, None)
+        if job.stop and job.task is not None:
+            while job.task.cancelling():
+                job.task.uncancel()
         if not self._jobs:
             self._drained.set()
 
     async def drain(self, grace: float) -> None:
         """Start nothing more and give what runs `grace` seconds to end. What is left, another worker takes over."""
+        self._draining = True
         while self._queue:
             self._forget(self._queue.pop())
         self._drained.clear()

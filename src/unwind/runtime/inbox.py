@@ -53,6 +53,11 @@ class Inbox:
         return len(self._entries)
 
     @property
+    def ready(self) -> bool:
+        """Whether a batch could be taken."""
+        return bool(self._ready)
+
+    @property
     def in_flight(self) -> int:
         """Sagas in a batch that is being decided or committed."""
         return len(self._busy)
@@ -96,10 +101,10 @@ class Inbox:
         """Inputs of a busy saga that must be decided again, before anything that came later."""
         self._entries[saga_id] = [*entries, *self._entries.get(saga_id, ())]
 
-    def drain(self) -> list[Entry]:
+    def drain(self) -> Batch:
         """Everything that waits; the inbox is empty afterwards."""
-        left = [entry for entries in self._entries.values() for entry in entries]
-        self._entries.clear()
+        left = self._entries
+        self._entries = {}
         self._ready.clear()
         return left
 

@@ -76,6 +76,7 @@ class Loop:
             size=limits.actions,
             backlog=limits.actions_waiting,
             watch_every=limits.actions_watch,
+            largest=limits.payload,
         )
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
@@ -97,9 +98,12 @@ class Loop:
         """Let actions end, finish the batches in hand, and leave what waits to be picked up from the store."""
         await self._pool.drain(grace)
         self._stopping = True
-        for entry in self._inbox.drain():
-            if entry.waiter is not None:
-                entry.waiter.failed(UnavailableError("this process is stopping; repeat the call"))
+        for saga_id, entries in self._inbox.drain().items():
+            for entry in entries:
+                if entry.waiter is not None:
+                    entry.waiter.failed(UnavailableError("this process is stopping; repeat the call"))
+                elif isinstance(entry.message, Reply):
+                    self._inbox.put(saga_id, entry)  # an action has ended in time: nothing else would tell of it
         self._inbox.wake()
 
     # ----------------------------------------------------------------------------------------------------- inputs come
@@ -125,6 +129,11 @@ class Loop:
         stored = (await self._store.load({saga_id: 0})).streams.get(saga_id)
         return NEW if stored is None else await self._folded(saga_id, stored, NEW)
 
+    async def reload(self, saga_id: str) -> State:
+        """What the log says, whatever this worker knew."""
+        self._cache.pop(saga_id, None)
+        return await self.state(saga_id)
+
     @property
     def backlog(self) -> int:
         """Sagas whose inputs wait."""
@@ -135,7 +144,7 @@ class Loop:
 
     async def _work(self) -> None:
         failures = 0
-        while not self._stopping:
+        while not self._stopping or self._inbox.ready:
             await self._inbox.work()
             batch = self._inbox.take(self._batch_size())
             if not batch:
@@ -146,6 +155,8 @@ class Loop:
                 self._work_done["store_unavailable"] += 1
                 log.warning("store_unavailable", error=str(error), sagas=len(batch))
                 self._disbelieve(batch)
+                if self._stopping:
+                    return
                 failures = min(failures + 1, 5)
                 await self._clock.sleep(int(self._limits.retry_pause * 2 ** (failures - 1) * (0.5 + self._jitter() / 2)))
                 continue
@@ -173,7 +184,8 @@ class Loop:
         decided: list[Decided] = []
         answers: dict[str, Answers] = {}
         for saga_id in sorted(states):
-            answers[saga_id] = waiting = []
+            waiting: Answers = []
+            answers[saga_id] = waiting
             made = self._decide(states[saga_id], batch[saga_id], leases.get(saga_id, {}), now, waiting)
             if made is not None:
                 decided.append(made)

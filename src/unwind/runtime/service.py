@@ -21,6 +21,10 @@ class Participating(Protocol):
         """Begin to consume commands."""
         ...
 
+    async def wait(self) -> None:
+        """Until it ends; raises what ended it."""
+        ...
+
     async def stop(self) -> None:
         """Finish the batch in hand and leave."""
         ...
@@ -50,7 +54,7 @@ class Service:
         await self._engine.open()
         for participant in self._participants:
             await participant.start()
-        parts = [self._engine.run(), self._sweeper.run()]
+        parts = [self._engine.run(), self._sweeper.run(), *(participant.wait() for participant in self._participants)]
         if self._publisher is not None:
             parts.append(self._publisher.run())
         for part in parts:

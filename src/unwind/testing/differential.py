@@ -3,7 +3,7 @@
 The order of streams within one commit is each store's own; positions and cursors are not compared.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -17,9 +17,11 @@ SAGAS = [f"saga {n}{tail}" for n, tail in enumerate(["", "/a", "'", '"', "%", "Ã
 REVISIONS = ["order@1#a", "order@2#b", "trip@1#c"]
 STATUSES = (*LIVE, *ASLEEP)
 EFFECTS = frozenset(
-    ("won", "lost", "poison refused", "orphan refused", "claimed", "moved", "not moved", "leased", "lease ended",
-     "loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found")
-)  # fmt: skip
+    (
+        *("won", "lost", "poison refused", "orphan refused", "claimed", "moved", "not moved", "leased", "lease ended"),
+        *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
+    )
+)
 """What must have happened, each at least once, before a walk proves anything."""
 
 
@@ -32,7 +34,8 @@ class Walk:
         self._clock = clock
         self._seed = seed
         self._random = Random(seed)
-        self._next: Counter[str] = Counter()
+        self._begun: defaultdict[str, list[int]] = defaultdict(list)
+        self._last: Counter[str] = Counter()
         self._tokens: dict[str, int] = {}
         self._handed: tuple[list[LogEntry], list[LogEntry]] = ([], [])
         self._page: tuple[int, str] | None = None
@@ -42,12 +45,13 @@ class Walk:
 
     async def run(self, operations: int) -> None:
         """At least so many operations, and until every effect was seen."""
-        kinds = (
-            *[self._commit] * 6, self._claim, self._move, self._lease, self._load, self._tail, self._find, self._register
-        )  # fmt: skip
+        others = (self._claim, self._move, self._lease, self._load, self._tail, self._find, self._register)
+        kinds = (*[self._commit] * len(others), *others)
         while self._steps < operations or self.effects.keys() < EFFECTS:
             self._steps += 1
-            assert self._steps < 100 * operations, f"seed {self._seed}: never seen {sorted(EFFECTS - self.effects.keys())}"
+            assert self._steps < 100 * operations, (
+                f"seed {self._seed}: never seen {sorted(EFFECTS - self.effects.keys())}"
+            )
             self._clock.at += self._random.choice((0, 1, 1, 10))
             await self._random.choice(kinds)()
             if self._steps % 20 == 0:
@@ -61,30 +65,38 @@ class Walk:
         units = [self._unit(saga) for saga in sagas]
         answer = await self._both(f"commit {units}", lambda store: store.commit(units))
         if isinstance(answer, type):
-            self._saw("poison refused" if any(unit.others for unit in units) else "orphan refused")
+            orphans = [
+                row for row in (unit.row for unit in units) if row and (row.status in ASLEEP) != (row.wake_at is None)
+            ]
+            self._saw("orphan refused" if orphans else "poison refused")
             return
         for unit in units:
             self._saw("won" if unit.head.stream in answer.won else "lost")
             if unit.head.stream in answer.won:
                 for append in (unit.head, *unit.others):
-                    self._next[append.stream] = max(self._next[append.stream], append.version + append.count - 1)
+                    self._begun[append.stream].append(append.version)
+                    self._last[append.stream] = append.version + append.count - 1
 
     def _unit(self, saga: str) -> Unit:
         random = self._random
         others: tuple[StreamAppend, ...] = ()
         if random.random() < 0.3:
-            others = tuple(self._append(f"order of {saga}", "order", k, stale=0.02) for k in range(random.randint(1, 2)))
+            others = tuple(
+                self._append(f"order of {saga}", "order", k, stale=0.02) for k in range(random.randint(1, 2))
+            )
         head = self._append(saga, "saga", 0, stale=0.15)
         kept = None
         if random.random() < 0.3:
-            kept = Snapshot(head.version + head.count - 1, 1, random.getrandbits(32), random.randbytes(random.randint(0, 40)))
+            kept = Snapshot(
+                head.version + head.count - 1, 1, random.getrandbits(32), random.randbytes(random.randint(0, 40))
+            )
         return Unit(head, self._row(saga) if random.random() < 0.6 else None, others, kept)
 
     def _append(self, stream: str, category: str, ahead: int, *, stale: float) -> StreamAppend:
         random = self._random
-        version = self._next[stream] + 1 + 3 * ahead
-        if random.random() < stale:
-            version = max(1, version - random.randint(1, 3))
+        version = self._last[stream] + 1 + 3 * ahead
+        if self._begun[stream] and random.random() < stale:
+            version = random.choice(self._begun[stream])
         return StreamAppend(stream, category, version, random.randint(1, 3), random.randbytes(random.randint(0, 60)))
 
     def _row(self, saga: str) -> SagaRow:
@@ -97,7 +109,9 @@ class Walk:
         revision = REVISIONS[number % 3]
         ended_at = self._clock.at if status in ASLEEP else None
         # One row in three shares its `started_at`: the id must break the tie.
-        return SagaRow(saga, revision, revision[:5], status, wake_at, f"c {saga}", number // 3, self._clock.at, ended_at)
+        return SagaRow(
+            saga, revision, revision[:5], status, wake_at, f"c {saga}", number // 3, self._clock.at, ended_at
+        )
 
     async def _claim(self) -> None:
         limit, push, known = self._random.randint(1, 5), self._random.randint(1, 40), self._random.sample(REVISIONS, 2)
@@ -107,9 +121,7 @@ class Walk:
 
     async def _move(self) -> None:
         sagas = self._random.sample(SAGAS, 4)
-        moves = [
-            Move(saga, self._tokens.get(saga, 0), self._clock.at + self._random.randint(1, 30)) for saga in sagas
-        ]
+        moves = [Move(saga, self._tokens.get(saga, 0), self._clock.at + self._random.randint(1, 30)) for saga in sagas]
         before = await self._wake_ups()
         await self._both(f"move {moves}", lambda store: store.move(moves))
         for move in moves:
@@ -124,7 +136,10 @@ class Walk:
         await self._both(f"lease {effects} {duration}", lambda store: store.lease(effects, duration))
 
     async def _load(self) -> None:
-        asked = {stream: self._random.randint(0, self._next[stream]) for stream in self._random.sample(SAGAS, 6)}
+        sagas = self._random.sample(SAGAS, 6)
+        # Where readers are: before a commit, or at the end.
+        ends = ((saga, [*(begun - 1 for begun in self._begun[saga]), self._last[saga]]) for saga in sagas)
+        asked = {saga: self._random.choice(each) for saga, each in ends}
         snapshots = self._random.random() < 0.7
         before = await self._both(f"load {asked} {snapshots}", lambda store: store.load(asked, snapshots=snapshots))
         self._saw("loaded", before.streams)
@@ -136,18 +151,16 @@ class Walk:
         self._saw("lease ended", held - {effect for stream in after.streams.values() for effect in stream.leases})
 
     async def _tail(self) -> None:
-        limit = self._random.randint(1, 9)
+        limit, handled = self._random.randint(1, 9), self._random.random() < 0.7
         counts = []
         for store, handed in zip(self._stores, self._handed, strict=True):
             tail = await store.tail("consumer", limit)
             counts.append(len(tail.entries))
-            if len(handed) % 2 == 0 or not tail.entries:
-                handed += tail.entries
+            if handled:
+                handed.extend(tail.entries)
                 await store.advance("consumer", tail.cursor)
-            elif tail.entries:
-                handed += tail.entries[:0]
         self._agree("tail", *counts)
-        self._saw("handed out", counts[0])
+        self._saw("handed out", counts[0] and handled)
 
     async def _find(self) -> None:
         random = self._random
@@ -183,7 +196,9 @@ class Walk:
         for log in (*logs, *self._handed):
             for stream in streams:
                 versions = [entry.version for entry in log if entry.stream == stream]
-                assert len(set(versions)) == len(versions), f"seed {self._seed}: {stream} is handed out twice: {versions}"
+                assert len(set(versions)) == len(versions), (
+                    f"seed {self._seed}: {stream} is handed out twice: {versions}"
+                )
         for log, handed in zip(logs, self._handed, strict=True):
             self._agree("handed out", [*log[: len(handed)]], handed)
 
@@ -195,7 +210,7 @@ class Walk:
     def _agree(self, operation: str, expected: object, found: object) -> None:
         if expected != found:
             raise AssertionError(
-                f"seed {self._seed}, operation {self._steps}: {operation}\nthe oracle says {expected}\nthe store says {found}"
+                f"seed {self._seed}, operation {self._steps}: {operation}\noracle: {expected}\nstore: {found}"
             )
 
     def _saw(self, effect: str, proof: object = True) -> None:

@@ -15,35 +15,22 @@ import pytest
 from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
-from unwind.testing.store_examples import ASLEEP, BEGINNING, LIVE, REVISION, StoreClock, append, row, snapshot, unit
-
-BYTES = {
-    "empty": b"",
-    "a NUL": b'["a\0b"]',
-    "no text": b"\xff\xfe\x80",
-    "JSON": b'[{"type":"x/1"}]',
-    "1 MiB": b"\0\x80 x" * 262_144,
-}
-TEXTS = ("", "naïve", "日本", "👩‍👩‍👧", "e\u0301", "\u202eabc", "a'b\"c\\u0000", "%_;--", "a\nb", "\ufeff", "a\0b", "\ud800")
-
-
-async def log_of(store: Store, consumer: str = "all of it") -> list[LogEntry]:
-    """The whole log."""
-    entries: list[LogEntry] = []
-    while portion := (tail := await store.tail(consumer, 100)).entries:
-        entries += portion
-        await store.advance(consumer, tail.cursor)
-    return entries
-
-
-async def stored(store: Store) -> list[tuple[str, int]]:
-    """Stream and version of each commit."""
-    return sorted((entry.stream, entry.version) for entry in await log_of(store, "a reader that is new each time"))
-
-
-async def contents(store: Store, *streams: str) -> object:
-    """All that a reader can see of some streams."""
-    return await store.load(dict.fromkeys(streams, 0)), await store.find(Query()), (await store.tail("nobody", 9_999)).entries
+from unwind.testing.store_examples import (
+    ASLEEP,
+    BEGINNING,
+    BYTES,
+    LIVE,
+    REVISION,
+    TEXTS,
+    StoreClock,
+    append,
+    contents,
+    log_of,
+    row,
+    snapshot,
+    stored,
+    unit,
+)
 
 
 class StoreSuite:
@@ -155,7 +142,9 @@ class StoreSuite:
         for version in (1, 2):
             assert (await store.commit([unit(name, version, whole=True) for name in names])).won == names
         loaded = (await store.load(dict.fromkeys(names, 0), snapshots=False)).streams
-        assert {name: stream.commits for name, stream in loaded.items()} == dict.fromkeys(names, ((1, b"[1]"), (2, b"[1]")))
+        assert {name: stream.commits for name, stream in loaded.items()} == dict.fromkeys(
+            names, ((1, b"[1]"), (2, b"[1]"))
+        )
         assert len(await log_of(store)) == 4_000
 
     async def test_an_empty_batch_is_nothing(self, store: Store) -> None:
@@ -192,7 +181,11 @@ class StoreSuite:
     async def test_what_was_never_stored_is_not_found(self, store: Store, text: str) -> None:
         await store.commit([unit("a", whole=True)])
         assert (await store.load({f"a{text}b": 0})).streams == {}
-        for query in (Query(ids=(f"a{text}b",)), Query(statuses=(f"running{text}!",)), Query(definition=f"order{text}!")):
+        for query in (
+            Query(ids=(f"a{text}b",)),
+            Query(statuses=(f"running{text}!",)),
+            Query(definition=f"order{text}!"),
+        ):
             assert list(await store.find(query)) == []
 
     # -------------------------------------------------------------------------------------------------------- load
@@ -364,8 +357,8 @@ class StoreSuite:
     async def test_every_answer_carries_the_time_of_the_store(self, store: Store, clock: StoreClock) -> None:
         for later in (0, 3, 60_000_000):
             clock.at = BEGINNING + later
-            answers = [await store.load({}), await store.commit([]), await store.claim(1, 1, [])]
-            assert [answer.now for answer in answers] == [clock.at] * 3
+            loaded, committed, claimed = await store.load({}), await store.commit([]), await store.claim(1, 1, [])
+            assert loaded.now == committed.now == claimed.now == clock.at
 
     async def test_a_closed_store_says_so(self, store: Store) -> None:
         await store.close()

@@ -59,8 +59,6 @@ def _translated(error: Exception) -> UnwindError:
     if isinstance(error, DATA):
         translated: UnwindError = RejectedError(f"the database refuses this data: {error}")
     else:
-        translated = UnavailableError(
-            f"the database cannot answer: {error}; a write may be stored or not"
-        )
+        translated = UnavailableError(f"the database cannot answer: {error}; a write may be stored or not")
     translated.__cause__ = error
     return translated

@@ -68,7 +68,10 @@ def simulate(first: int, count: int, workers: int) -> int:
             broken += found
             counts += happened
     took = time.monotonic() - began
-    print(f"{count} schedules in {took:.0f} s ({count / took:.0f}/s), seeds {first} to {first + count - 1}: {len(broken)} broken")
+    print(
+        f"{count} schedules in {took:.0f} s ({count / took:.0f}/s), "
+        f"seeds {first} to {first + count - 1}: {len(broken)} broken"
+    )
     print("met: " + ", ".join(f"{what} {counts[what]}" for what in sorted(counts)))
     for seed, violation in broken[:20]:
         print(f"seed {seed}: {' | '.join(violation)}\n  replay: python -m unwind.testing.simulator --trace {seed}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from unwind.core.messages import Record
+from unwind.core.messages import Direction, Record
 from unwind.core.saga import (
     PROCEED,
     SKIP,
@@ -120,10 +120,10 @@ class SimCommandStep(_SimStep, CommandStep[SimContext, Answered]):
     resend = timedelta(seconds=2)
 
     def execute(self, context: SimContext) -> Command:
-        return COMMANDS[self.service][0](context.saga, self.name)  # type: ignore[call-arg]
+        return COMMANDS[self.service][0](context.saga, self.name)
 
     def compensate(self, context: SimContext) -> Command:
-        return COMMANDS[self.service][1](context.saga, self.name)  # type: ignore[call-arg]
+        return COMMANDS[self.service][1](context.saga, self.name)
 
 
 class SimActionStep(_SimStep, ActionStep[SimContext, Answered]):
@@ -132,7 +132,8 @@ class SimActionStep(_SimStep, ActionStep[SimContext, Answered]):
     lease = timedelta(seconds=6)
 
     async def run(self, context: SimContext, call: ActionCall) -> Answered | Refusal:
-        return await OUTSIDE.act(context.saga, self.name, "do")
+        result: Answered | Refusal = await OUTSIDE.act(context.saga, self.name, "do")
+        return result
 
     async def compensate(self, context: SimContext, call: ActionCall) -> Refusal | None:
         await OUTSIDE.act(context.saga, self.name, "undo")
@@ -152,7 +153,7 @@ class SimRecordStep(_SimStep, RecordStep[SimContext]):
 class Outside:
     """Where actions reach the simulated world; each schedule sets its own."""
 
-    async def act(self, saga: str, step: str, direction: str) -> Any:
+    async def act(self, saga_id: str, step: str, direction: Direction) -> Any:
         """Replaced by the world while a schedule runs."""
         raise NotImplementedError
 
@@ -165,19 +166,19 @@ def definition(number: int) -> Saga[SimContext]:
     """The definition of that number, always the same."""
     rng = random.Random(number)
     count = rng.choice((2, 3, 3, 4, 4, 5, 6))
-    pivot = count - 1 - rng.choice((0, 0, 1)) if rng.random() < 0.3 else None  # noqa: PLR2004
+    pivot = count - 1 - rng.choice((0, 0, 1)) if rng.random() < 0.3 else None
     steps: list[Step[SimContext, Any]] = []
     for index in range(count):
         kind = Kind.COMPENSATABLE
         if pivot is not None:
             kind = Kind.PIVOT if index == pivot else Kind.RETRIABLE if index > pivot else Kind.COMPENSATABLE
         drawn = rng.random()
-        cls = SimActionStep if drawn < 0.22 else SimRecordStep if drawn < 0.27 else SimCommandStep  # noqa: PLR2004
+        cls = SimActionStep if drawn < 0.22 else SimRecordStep if drawn < 0.27 else SimCommandStep
         if kind is not Kind.COMPENSATABLE:
             cls = SimCommandStep
         guard: Verdict = PROCEED
-        if rng.random() < 0.06:  # noqa: PLR2004
-            guard = SKIP if rng.random() < 0.6 or kind is not Kind.COMPENSATABLE else Fail("the guard says no")  # noqa: PLR2004
+        if rng.random() < 0.06:
+            guard = SKIP if rng.random() < 0.6 or kind is not Kind.COMPENSATABLE else Fail("the guard says no")
         shape = _Shape(
             "abcdef"[index],
             rng.choice(SERVICES),

@@ -14,7 +14,7 @@ RESEND = 2_000_000
 LEASE = 6_000_000
 
 
-class Law(Exception):
+class Law(Exception):  # noqa: N818 - it is the law that was broken
     """A broken law, by name."""
 
 
@@ -42,7 +42,7 @@ class Model:
     # ------------------------------------------------------------------------------------------------------------ fold
 
     def apply(self, event: m.Event, failures: set[tuple[str, str, int]]) -> None:
-        """One more event; raises Law when it may not happen now. `failures` are the failures that were really reported."""
+        """One more event; raises Law when it may not happen now. `failures` are those that were really reported."""
         if self.status not in (*LIVE, "new"):
             raise Law("event_after_the_end")
         if isinstance(event, m.SagaStarted) != (self.status == "new"):

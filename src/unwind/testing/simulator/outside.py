@@ -1,4 +1,4 @@
-"""What the simulated sagas do to the world: participants with real barriers, and actions that reach something outside."""
+"""What simulated sagas do to the world: participants with real barriers, and actions that reach outside."""
 
 import asyncio
 from collections import defaultdict

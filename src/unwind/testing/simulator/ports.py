@@ -1,4 +1,4 @@
-"""The ports as a simulated process sees them: slow, failing, sometimes lying about what they did, gone when it is killed."""
+"""The ports as a simulated process sees them: slow, failing, at times lying about what they did, gone when it is killed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

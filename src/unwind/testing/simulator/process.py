@@ -1,21 +1,29 @@
-"""A simulated process: its tasks, and the points at which it may freeze or be killed, before and after every I/O action."""
+"""A simulated process: its tasks, and the points round every I/O action at which it may freeze or be killed."""
 
 import asyncio
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Generator
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unwind.testing.simulator.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
     from unwind.testing.simulator.world import World
 
+T = TypeVar("T")
 CURRENT: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
 class ProcessLoop(VirtualLoop):
     """Notes which process a task belongs to: the one that created it."""
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
         """A task of the current process, if there is one."""
         task = super().create_task(coro, name=name, context=context)
         process = CURRENT.get()
@@ -58,8 +66,8 @@ class Process:
             world.count("freezes")
             self.frozen_until = world.loop.time() + world.rng.uniform(1, 25)
         await asyncio.sleep(world.rng.uniform(low, high))
-        while self.frozen_until > world.loop.time():
-            await asyncio.sleep(self.frozen_until - world.loop.time())
+        while (left := self.frozen_until - world.loop.time()) > 0:
+            await asyncio.sleep(left)  # noqa: ASYNC110 - virtual time, and the freeze may grow meanwhile
         await self._alive()
 
     async def _alive(self) -> None:

@@ -1,30 +1,32 @@
-"""An asyncio event loop whose clock jumps to the next timer: hours pass in milliseconds, and always in the same order."""
+"""An event loop whose clock jumps to the next timer: hours pass in milliseconds, always in the same order."""
 
 import asyncio
 import heapq
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
-class Stalled(Exception):
+class Stalled(Exception):  # noqa: N818 - what happened, not whose fault it is
     """Nothing is left to run, and what was waited for has not come."""
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks in order of time, then of scheduling. No I/O, no threads."""
 
     def __init__(self) -> None:
         """Time starts at zero."""
+        super().__init__()
         self._now = 0.0
-        self._ready: deque[asyncio.Handle] = deque()
+        self._queue: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._sequence = 0
-        self._closed = False
+        self._ended = False
         self.steps = 0
         """Callbacks run so far."""
         self.errors: list[dict[str, Any]] = []
@@ -49,34 +51,36 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(None)
 
     def _turn(self, until: float, steps: int) -> None:
-        if not self._ready:
+        if not self._queue:
             if not self._timers:
                 raise Stalled("nothing is left to run")
             self._now, _, timer = heapq.heappop(self._timers)
             if self._now > until:
                 raise Stalled(f"it is {self._now:.1f} s and not over")
-            self._ready.append(timer)
+            self._queue.append(timer)
         self.steps += 1
         if self.steps > steps:
             raise Stalled(f"{self.steps} steps and not over at {self._now:.1f} s")
-        handle = self._ready.popleft()
+        handle = self._queue.popleft()
         if not handle.cancelled():
             handle._run()
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """Run after what is ready already."""
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
+        self._queue.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run after so many virtual seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run at a virtual time."""
         timer = asyncio.TimerHandle(when, callback, args, self, context)
@@ -88,9 +92,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """A future of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
         """A task of this loop."""
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        return asyncio.Task(coro, loop=self, name=None if name is None else str(name), context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what went wrong for the checker."""
@@ -106,7 +116,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def is_closed(self) -> bool:
         """After `close`."""
-        return self._closed
+        return self._ended
 
     def close(self) -> None:
         """Cancel what is left and let it end."""
@@ -115,13 +125,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         try:
             for task in asyncio.all_tasks(self):
                 task.cancel()
-            while self._ready:
-                handle = self._ready.popleft()
+            while self._queue:
+                handle = self._queue.popleft()
                 if not handle.cancelled():
                     handle._run()
         finally:
             events._set_running_loop(None)
-        self._closed = True
+        self._ended = True
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Cancelled timers are passed over when their time comes."""

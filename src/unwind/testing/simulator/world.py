@@ -1,4 +1,4 @@
-"""One schedule: a few sagas, a few processes, everything that can go wrong until it heals, and the laws at every commit."""
+"""One schedule: a few sagas and processes, all that can go wrong until it heals, and the laws at every commit."""
 
 import asyncio
 import random
@@ -26,7 +26,8 @@ from unwind.testing.faults import Faults as BusFaults
 from unwind.testing.faults import FaultyBus
 from unwind.testing.simulator.definitions import OUTSIDE, SERVICES, SimContext, definition
 from unwind.testing.simulator.laws import LIVE, Law, Model
-from unwind.testing.simulator.outside import ActionsOutside, Service as SimService
+from unwind.testing.simulator.outside import ActionsOutside
+from unwind.testing.simulator.outside import Service as SimService
 from unwind.testing.simulator.ports import SimBus, SimParticipantStore, SimStore
 from unwind.testing.simulator.process import CURRENT, Process, ProcessLoop
 from unwind.testing.simulator.virtual_time import Stalled, VirtualClock
@@ -156,7 +157,7 @@ class World:
             self._draw_acts(saga_id)
         self.loop.call_later(HEAL, setattr, self.bus, "faults", BusFaults())
         while not self._over():
-            await asyncio.sleep(1)
+            await asyncio.sleep(1)  # noqa: ASYNC110 - virtual seconds
 
     def _over(self) -> bool:
         models = [self.models.get(saga_id) for saga_id in self.sagas]
@@ -211,7 +212,7 @@ class World:
         running = ParticipantService(service.participant, SimBus(process, self.bus), store, clock=self.clock)
         await running.start()
 
-    # --------------------------------------------------------------------------------------------- clients and operators
+    # -------------------------------------------------------------------------------------------- clients and operators
 
     def _engine(self) -> Engine | None:
         names = sorted(self.engines)
@@ -225,7 +226,9 @@ class World:
             if engine is not None:
                 try:
                     async with asyncio.timeout(PATIENCE):
-                        await engine.start(self.sagas[saga_id], SimContext(saga_id), saga_id=saga_id, request_hash=saga_id)
+                        await engine.start(
+                            self.sagas[saga_id], SimContext(saga_id), saga_id=saga_id, request_hash=saga_id
+                        )
                     return
                 except (UnavailableError, OverloadedError, TimeoutError):
                     self.counts["starts_repeated"] += 1
@@ -233,12 +236,12 @@ class World:
 
     def _draw_acts(self, saga_id: str) -> None:
         rng = self.rng
-        if rng.random() < 0.35:  # noqa: PLR2004
+        if rng.random() < 0.35:
             self._spawn(self._act(rng.random() * 15, saga_id, "cancel"))
-        if rng.random() < 0.2:  # noqa: PLR2004
+        if rng.random() < 0.2:
             self._spawn(self._act(rng.random() * 10, saga_id, "pause"))
             self._spawn(self._act(10 + rng.random() * 20, saga_id, "resume"))
-        if rng.random() < 0.2:  # noqa: PLR2004
+        if rng.random() < 0.2:
             self._spawn(self._act(rng.random() * 20, saga_id, "resume"))
         self._spawn(self._operate(saga_id))
 
@@ -371,7 +374,9 @@ class World:
                 if plan.shape == "record":
                     continue
                 effects = self._effects(saga_id, plan.name, plan.shape)
-                self._check_effects(saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want)
+                self._check_effects(
+                    saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want
+                )
             self._check_undo_order(saga_id, saga)
             self._check_notes(saga_id, model)
 
@@ -414,4 +419,3 @@ class World:
         missing = {f"{stream}/{number}" for number in numbers} - self.notes[saga_id]
         if missing:
             self.violate("domain_events_not_published", saga_id, str(sorted(missing)))
-
