@@ -16,7 +16,7 @@ from unittest.mock import patch
 import msgspec
 from msgspec.structs import replace
 
-from unwind.core import barrier, decide, state
+from unwind.core import barrier, decide, pending, rules, state
 from unwind.core.messages import UndoDone
 from unwind.ports import Committed, Move, StreamAppend, Unit
 from unwind.runtime import inbox, loop, unit
@@ -52,7 +52,7 @@ def swap(place: Any, name: str, instead: Any) -> Any:
 
 def undone(*statuses: str) -> Patches:
     """Only steps in these statuses are undone."""
-    return [swap(decide, "must_undo", lambda run: run.status in statuses)]
+    return [swap(rules, "must_undo", lambda run: run.status in statuses)]
 
 
 @mutant
@@ -76,14 +76,14 @@ def outstanding_step_is_not_undone() -> Patches:
 @mutant
 def undone_in_forward_order() -> Patches:
     """Design 2.1.2: exact reverse order."""
-    right = decide.compensation_targets
-    return [swap(decide, "compensation_targets", lambda saga, runs: right(saga, runs)[::-1])]
+    right = rules.compensation_targets
+    return [swap(rules, "compensation_targets", lambda saga, runs: right(saga, runs)[::-1])]
 
 
 @mutant
 def blocked_saga_sleeps() -> Patches:
     """Design 2.1.5: 0.6 %: a blocked saga goes on trying."""
-    right = state.due
+    right = pending.due
 
     def due(saga: Any, now: int) -> int | None:
         return NEVER if saga.blocked is not None and not saga.paused else right(saga, now)
@@ -98,19 +98,19 @@ def blocked_saga_sleeps() -> Patches:
 @mutant
 def outstanding_pivot_is_given_up() -> Patches:
     """Design 2.1.6: 1.1 %."""
-    return [swap(decide, "held", lambda saga: any(run.pivot and run.status == "done" for run in saga.runs))]
+    return [swap(rules, "held", lambda saga: any(run.pivot and run.status == "done" for run in saga.runs))]
 
 
 @mutant
 def refusal_after_the_pivot_compensates() -> Patches:
     """Design 2.1.6."""
-    return [swap(decide, "forward_only", lambda saga, run: False)]
+    return [swap(rules, "forward_only", lambda saga, run: False)]
 
 
 @mutant
 def failure_counts_for_any_attempt() -> Patches:
     """Design 2.1.4."""
-    return [swap(decide, "current", lambda run, reply: True)]
+    return [swap(rules, "current", lambda run, reply: True)]
 
 
 @mutant
@@ -122,7 +122,7 @@ def resume_keeps_the_old_clock() -> Patches:
 @mutant
 def undo_does_not_wait_for_its_action() -> Patches:
     """Design 2.3."""
-    return [swap(decide, "_still_running", lambda *_: False)]
+    return [swap(rules, "still_running", lambda *_: False)]
 
 
 @mutant
@@ -255,7 +255,7 @@ class _Remembering:
     def writes_row(self, decided: Any, now: int) -> bool:
         before, after = decided.before, decided.after
         key = (id(self.loop), after.saga_id)
-        new = state.due(after, now)
+        new = pending.due(after, now)
         known = self.rows.get(key)
         writes = before.shown_status != after.shown_status or (new is not None and (known is None or new < known))
         if writes:

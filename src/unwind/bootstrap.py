@@ -10,7 +10,6 @@ from secrets import token_hex
 from typing import Any
 
 from msgspec import Struct
-from unwind.stores.sqlite.store import SQLiteStore
 from uuid_utils import uuid7
 
 from unwind.buses.memory import MemoryBus
@@ -27,6 +26,7 @@ from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
 from unwind.settings import Settings
 from unwind.stores.sqlite.barrier import SQLiteParticipantStore
+from unwind.stores.sqlite.store import SQLiteStore
 
 
 class Embedded(Struct, frozen=True):

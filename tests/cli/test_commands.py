@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import clean
 from typer.testing import CliRunner
 
 from order_saga.main import app as order_saga
-from tests.cli.conftest import clean
 from unwind.cli.main import app as unwind
 from unwind.cli.serve import is_loopback
 

@@ -22,7 +22,7 @@ from unwind.core.messages import (
     UndoStarted,
     effect_id,
 )
-from unwind.core.state import due, resend_due
+from unwind.core.pending import due, resend_due
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, pause, refused, resume, undo_failed, undone
 
 LEASE = 30

@@ -9,7 +9,8 @@ from tests.core.trips import BOOKED, Booking, Noted, Trip, booking, diary, note,
 
 from unwind.core.author import LONGEST_REASON
 from unwind.core.codec import SAGA_EVENTS
-from unwind.core.decide import Decision, decide
+from unwind.core.decide import decide
+from unwind.core.draft import Decision
 from unwind.core.messages import (
     CompensationStarted,
     Moment,
@@ -23,8 +24,9 @@ from unwind.core.messages import (
     UndoDone,
     UndoStarted,
 )
+from unwind.core.pending import due
 from unwind.core.saga import Command, Fail, Outcome, Saga
-from unwind.core.state import NEW, due
+from unwind.core.state import NEW
 from unwind.testing.scenario import START, Scenario, cancel, ok, refused, resume, undone
 
 CAP = 300

@@ -19,8 +19,8 @@ from unwind.core.messages import (
     UndoRetried,
     UndoStarted,
 )
+from unwind.core.pending import due, resend_due
 from unwind.core.saga import Retry
-from unwind.core.state import due, resend_due
 from unwind.testing.scenario import (
     START,
     Scenario,

@@ -6,7 +6,8 @@ import pytest
 from msgspec import Raw
 from tests.core.trips import BOOKED, SECONDS, Booked, Trip, Unbook, booking, diary, errand, note, trip
 
-from unwind.core.decide import Decision, decide
+from unwind.core.decide import decide
+from unwind.core.draft import Decision
 from unwind.core.messages import (
     Cancel,
     CompensationStarted,

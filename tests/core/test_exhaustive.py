@@ -11,8 +11,8 @@ from tests.core.walk import YES, Place, Way, walk
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.messages import CompensationStarted, Moment, Reply, Resume, StepSkipped, StepStarted, Tick
+from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import Kind, Saga
-from unwind.core.state import due, pending, resend_due
 
 HOUR = timedelta(hours=1)
 SAGAS: dict[str, Saga[Trip]] = {

@@ -13,7 +13,8 @@ from tests.core.reference import SECOND, Part, Reference
 from tests.core.trips import TWICE, Trip, booking, diary, errand, trip
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
-from unwind.core.decide import Decision, decide
+from unwind.core.decide import decide
+from unwind.core.draft import Decision
 from unwind.core.messages import (
     Cancel,
     CompensationStarted,
@@ -38,8 +39,9 @@ from unwind.core.messages import (
     UndoStarted,
     effect_id,
 )
+from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import SKIP, Fail, Kind, Saga
-from unwind.core.state import NEW, State, due, evolve, pending, resend_due
+from unwind.core.state import NEW, State, evolve
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
 SHAPES = {"command": booking, "action": errand, "record": diary}

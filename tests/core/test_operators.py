@@ -24,7 +24,7 @@ from unwind.core.messages import (
     UndoDone,
     UndoStarted,
 )
-from unwind.core.state import due
+from unwind.core.pending import due
 from unwind.testing.scenario import (
     START,
     Scenario,

@@ -8,8 +8,9 @@ from tests.core.trips import Trip
 
 from unwind.core.decide import decide
 from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Reply, Resume, Start, Tick
+from unwind.core.pending import due
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State, StepRun, due
+from unwind.core.state import NEW, State, StepRun
 
 YES = Raw(b'{"code":"x"}')
 OUTCOMES: tuple[Literal["ok", "refused", "failed"], ...] = ("ok", "refused", "failed")

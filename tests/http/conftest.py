@@ -11,7 +11,8 @@ from order_saga.main import application
 from unwind.cli import read_settings
 from unwind.http.problems import MEDIA_TYPE
 
-ORDER = {"customer_id": "customer-1", "items": [{"product_id": "product-1", "quantity": 2, "price": 100.0}]}
+ITEM = {"product_id": "product-1", "quantity": 2, "price": 100.0}
+ORDER = {"customer_id": "customer-1", "items": [ITEM]}
 SLOW = {"customer_id": "customer-1", "items": [{"product_id": "product-slow", "quantity": 1, "price": 5}]}
 BROKE = {"customer_id": "customer-456", "items": [{"product_id": "product-1", "quantity": 100, "price": 10_000}]}
 
@@ -27,9 +28,7 @@ class Shop:
         """Place an order; bytes are sent as they are."""
         content = {"content": body} if isinstance(body, bytes) else {"json": ORDER if body is None else body}
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(
-            "/api/v1/orders", headers={"Content-Type": "application/json", **given}, **content
-        )
+        return await self.http.post("/api/v1/orders", headers={"Content-Type": "application/json", **given}, **content)
 
     async def saga(self, saga_id: str) -> Any:
         return (await self.http.get(f"/api/v1/sagas/{saga_id}")).json()

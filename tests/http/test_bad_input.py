@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.http.conftest import ITEM, Shop, check_problem
 
-from tests.http.conftest import ORDER, Shop, check_problem
 from unwind.http.bodies import BODY_LIMIT, locate
 
 NAMES = ("malformed", "too-large", "unsupported-media-type", "validation")
@@ -18,29 +18,64 @@ NAMES = ("malformed", "too-large", "unsupported-media-type", "validation")
 def line(**changes: bytes) -> bytes:
     """An order with one item, its values replaced by raw JSON."""
     values = {"product_id": b'"p"', "quantity": b"1", "price": b"1.50", **changes}
-    return b'{"customer_id":"c","items":[{' + b",".join(b'"%s":%s' % (k.encode(), v) for k, v in values.items()) + b"}]}"
+    return (
+        b'{"customer_id":"c","items":[{' + b",".join(b'"%s":%s' % (k.encode(), v) for k, v in values.items()) + b"}]}"
+    )
 
 
 def named(customer: bytes) -> bytes:
     return b'{"customer_id":%s,"items":[{"product_id":"p","quantity":1,"price":1}]}' % customer
 
 
-MANY = json.dumps({"customer_id": "c", "items": ORDER["items"] * 1_001}).encode()
+MANY = json.dumps({"customer_id": "c", "items": [ITEM] * 1_001}).encode()
 TEN_THOUSAND = b'{"customer_id":"c","items":[' + b",".join([b"{}"] * 10_000) + b"]}"
 QUANTITY = {
-    "negative": b"-1", "zero": b"0", "fraction": b"1.5", "whole-float": b"1.0", "exponent": b"1e2", "text": b'"1"',
-    "true": b"true", "null": b"null", "list": b"[1]", "too-many": b"1000001", "huge": b"1" * 5_000,
-    "astronomic": b"1e400000", "64-bit": b"9223372036854775808",
-}  # fmt: skip
+    "negative": b"-1",
+    "zero": b"0",
+    "fraction": b"1.5",
+    "whole-float": b"1.0",
+    "exponent": b"1e2",
+    "text": b'"1"',
+    "true": b"true",
+    "null": b"null",
+    "list": b"[1]",
+    "too-many": b"1000001",
+    "huge": b"1" * 5_000,
+    "astronomic": b"1e400000",
+    "64-bit": b"9223372036854775808",
+}
 PRICE = {
-    "negative": b"-0.01", "zero": b"0", "zeros": b"0.00", "minus-zero": b"-0", "finer": b"100.001", "finest": b"1e-400000",
-    "text": b'"100.00"', "true": b"true", "null": b"null", "object": b"{}", "list": b"[1.0]", "5000-digits": b"9" * 5_000,
-    "5000-decimals": b"0." + b"3" * 5_000, "astronomic": b"1e400000", "more": b"1e999999999999999999", "large": b"1e14",
-}  # fmt: skip
+    "negative": b"-0.01",
+    "zero": b"0",
+    "zeros": b"0.00",
+    "minus-zero": b"-0",
+    "finer": b"100.001",
+    "finest": b"1e-400000",
+    "text": b'"100.00"',
+    "true": b"true",
+    "null": b"null",
+    "object": b"{}",
+    "list": b"[1.0]",
+    "5000-digits": b"9" * 5_000,
+    "5000-decimals": b"0." + b"3" * 5_000,
+    "astronomic": b"1e400000",
+    "more": b"1e999999999999999999",
+    "large": b"1e14",
+}
 NAME = {
-    "empty": b'""', "blank": b'"  "', "tab": b'"a\\tb"', "newline": b'"a\\n"', "nul": b'"a\\u0000"', "delete": b'"\\u007f"',
-    "c1": b'"\\u0085"', "long": b'"%s"' % (b"x" * 300), "number": b"1", "null": b"null", "list": b'["a"]', "object": b"{}",
-}  # fmt: skip
+    "empty": b'""',
+    "blank": b'"  "',
+    "tab": b'"a\\tb"',
+    "newline": b'"a\\n"',
+    "nul": b'"a\\u0000"',
+    "delete": b'"\\u007f"',
+    "c1": b'"\\u0085"',
+    "long": b'"%s"' % (b"x" * 300),
+    "number": b"1",
+    "null": b"null",
+    "list": b'["a"]',
+    "object": b"{}",
+}
 MALFORMED = {
     "nan": (line(price=b"NaN"), "items[0].price"),
     "infinity": (line(price=b"Infinity"), "items[0].price"),
@@ -182,7 +217,9 @@ def test_a_place_in_a_broken_document_is_named_by_its_path(document: Any, data: 
     path = found[index][0]
     if path:
         target = marked
-        steps = [int(step) if step.isdigit() else step for step in path.replace("[", ".").replace("]", "").split(".") if step]
+        steps = [
+            int(step) if step.isdigit() else step for step in path.replace("[", ".").replace("]", "").split(".") if step
+        ]
         for step in steps[:-1]:
             target = target[step]
         target[steps[-1]] = marker

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema_rs import Draft202012Validator
 from litestar import get
-
 from tests.http.conftest import ORDER, Shop, check_problem
 from tests.http.test_problems import ABOUT, parts
+
 from unwind.errors import DefinitionError
 from unwind.http import create_app
 from unwind.http.app import Guarded

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-
 from tests.http.conftest import BROKE, ORDER, Shop, check_problem
 
 STEPS = ["reserve_inventory", "process_payment", "create_shipment", "complete_order"]
@@ -144,14 +143,18 @@ async def test_concurrent_posts_of_one_key_with_different_orders_accept_one_of_t
 
 
 async def test_different_keys_and_no_key_make_different_orders(shop: Shop) -> None:
-    responses = [await shop.order(), await shop.order(), await shop.order(Idempotency_Key="a"),
-                 await shop.order(Idempotency_Key="b")]
+    responses = [
+        await shop.order(),
+        await shop.order(),
+        await shop.order(Idempotency_Key="a"),
+        await shop.order(Idempotency_Key="b"),
+    ]
     assert len({response.json()["saga_id"] for response in responses}) == 4
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ä", "x" * 256, "\t"])
 async def test_a_key_that_is_not_visible_ascii_is_refused(shop: Shop, key: str) -> None:
-    response = await shop.http.post("/api/v1/orders", json=ORDER, headers={"Idempotency-Key": key.encode()})
+    response = await shop.http.post("/api/v1/orders", json=ORDER, headers={b"Idempotency-Key": key.encode()})
     assert check_problem(response, 422, "validation")["errors"][0]["field"] == "Idempotency-Key"
     assert await shop.stored() == 0
 

@@ -8,9 +8,9 @@ import pytest
 import structlog
 from litestar import get
 from structlog.testing import capture_logs
-
 from tests.core.trips import trip
-from tests.http.conftest import Shop, check_problem
+from tests.http.conftest import ORDER, Shop, check_problem
+
 from unwind.buses.memory import MemoryBus
 from unwind.errors import (
     CodecError,
@@ -104,12 +104,17 @@ async def test_what_is_not_understood_is_logged_and_shown_as_an_id(client: httpx
         ("BREW", "/health", 405, "method-not-allowed"),
     ],
 )
-async def test_what_is_not_served_is_a_problem_too(
-    shop: Shop, method: str, path: str, status: int, name: str
-) -> None:
+async def test_what_is_not_served_is_a_problem_too(shop: Shop, method: str, path: str, status: int, name: str) -> None:
     response = await shop.http.request(method, path)
     check_problem(response, status, name)
     assert ("allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/orders", "/api/v1/sagas?limit=x", "/api/v1/sagas/x/cancel"])
+async def test_options_tells_the_methods(shop: Shop, path: str) -> None:
+    response = await shop.http.options(path)
+    assert response.status_code == 204
+    assert "OPTIONS" in response.headers["allow"]
 
 
 @pytest.mark.parametrize("path", ["/health", "/docs", "/nothing", "/api/v1/sagas", "/api/v1/sagas?limit=x"])
@@ -122,6 +127,18 @@ async def test_every_answer_has_security_headers_and_an_id_of_its_own(shop: Shop
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert "access-control-allow-origin" not in one.headers
+
+
+@pytest.mark.parametrize("host", ["[", "]", "a b", "", "x" * 5_000, "evil.example/..", "\x7f", "[::1", "a:b:c"])
+async def test_a_hostile_host_header_is_refused_or_without_effect(shop: Shop, host: str) -> None:
+    headers = {b"Host": host.encode()}
+    nothing = await shop.http.get("/api/v1/nothing", headers=headers)
+    check_problem(nothing, nothing.status_code, {400: "malformed", 404: "not-found"}[nothing.status_code])
+    order = await shop.http.post("/api/v1/orders", json=ORDER, headers=headers)
+    if order.status_code == 202:
+        assert order.headers["location"].startswith("/api/v1/sagas/")
+    else:
+        check_problem(order, 400, "malformed")
 
 
 async def test_health_is_ok_and_readiness_tells_of_each_dependency(shop: Shop) -> None:

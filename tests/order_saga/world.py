@@ -13,7 +13,8 @@ from order_saga.application.context import OrderContext
 from order_saga.application.order_saga import order_saga
 from unwind.core.decide import decide
 from unwind.core.messages import Input, Moment, Reply, SendCommand, Start, Tick
-from unwind.core.state import NEW, State, due, pending
+from unwind.core.pending import due, pending
+from unwind.core.state import NEW, State
 from unwind.runtime.unit import Decided, command_message, make_unit
 from unwind.stores.sqlite.store import SQLiteStore
 

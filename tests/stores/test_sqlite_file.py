@@ -1,6 +1,5 @@
 """What is special about a file: crashes, second writers, files that are not ours, who may change what, plans."""
 
-import os
 import re
 import signal
 import sqlite3
@@ -18,7 +17,7 @@ from unwind.stores.sqlite.batch import SQL
 from unwind.stores.sqlite.connections import connect_memory, connect_reader
 from unwind.stores.sqlite.guard import Version, bears_several_writers
 from unwind.stores.sqlite.migrations import migrate, newest
-from unwind.testing.store_examples import StoreClock, contents, log_of, row, unit
+from unwind.testing.store_examples import StoreClock, contents, log_of, unit
 
 AFFECTED, MENDED = (3, 51, 2), (3, 51, 3)
 LOAD = """
@@ -40,20 +39,40 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+def _writing_process(path: Path, life: int) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", LOAD, str(path), str(life)], stdout=subprocess.PIPE, text=True)
+
+
+def _line(child: "subprocess.Popen[str]") -> str:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line, "the process has ended by itself"
+    return line.strip()
+
+
+def _rest(child: "subprocess.Popen[str]") -> str:
+    assert child.stdout is not None
+    return child.stdout.read()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "sagas.db"
 
 
+@pytest.fixture
+def clock() -> StoreClock:
+    return StoreClock()
+
+
 async def test_every_acknowledged_unit_survives_kill_9_and_no_unit_is_torn(path: Path, clock: StoreClock) -> None:
     acknowledged: set[str] = set()
     for life in range(3):
-        with subprocess.Popen([sys.executable, "-c", LOAD, str(path), str(life)], stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            acknowledged |= {child.stdout.readline().decode().strip() for _ in range(400)}
+        with _writing_process(path, life) as child:
+            acknowledged |= {_line(child) for _ in range(400)}
             child.send_signal(signal.SIGKILL)
-            # A line may have been cut off by the kill; the last piece is no id then.
-            acknowledged |= set(child.stdout.read().decode().split("\n")[:-1])
+            # The last piece is what the kill has cut off, or empty.
+            acknowledged |= set(_rest(child).split("\n")[:-1])
         store = await SQLiteStore.open(path, now=clock)
         stored = {entry.stream for entry in await log_of(store, f"life {life}")}
         sagas = {stream for stream in stored if not stream.startswith("order of ")}
@@ -116,10 +135,8 @@ async def test_several_writers_share_a_file_where_sqlite_is_mended(path: Path, c
 
 
 async def test_a_killed_process_holds_no_file(path: Path) -> None:
-    program = LOAD.replace("6", "1")
-    with subprocess.Popen([sys.executable, "-c", program, str(path), "0"], stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
+    with _writing_process(path, 0) as child:
+        _line(child)
         with pytest.raises(SettingsError, match="another process writes"):
             await SQLiteStore.open(path, version=AFFECTED)
         child.kill()
@@ -182,7 +199,7 @@ async def test_a_new_file_comes_with_its_folder_and_is_its_owners_only(tmp_path:
     assert modes == dict.fromkeys(("sagas.db", "sagas.db-wal", "sagas.db-shm"), 0o600)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     await store.close()
-    assert sorted(os.listdir(path.parent)) == ["sagas.db", "sagas.db.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["sagas.db", "sagas.db.lock"]
 
 
 # -------------------------------------------------------------------------------------------------------------- schema
@@ -268,10 +285,10 @@ PLANS = {
     "load_leases": "leases USING PRIMARY KEY (saga_id=?)",
     "due": "sagas USING INDEX sagas_due (wake_at<?)",
     "push": "sagas USING PRIMARY KEY (id=?)",
-    "move": "sagas USING PRIMARY KEY (id=?)",
+    "move": "sagas USING COVERING INDEX sagas_due (wake_at=? AND id=?)",
     "cursor": "cursors USING PRIMARY KEY (consumer=?)",
     "tail": "commits USING INTEGER PRIMARY KEY (rowid>?)",
-    "find": "sagas USING INDEX sagas_started ((started_at,id)<(?,?)",
+    "find": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "find_by_id": "sagas USING PRIMARY KEY (id=?)",
     "clashing": "definitions USING PRIMARY KEY (name=? AND version=?)",
 }
@@ -293,10 +310,5 @@ def test_no_statement_walks_through_a_table(database: sqlite3.Connection, name: 
     assert any(PLANS[name] in step for step in plan), plan
     walks = [step for step in plan if re.match(r"SCAN (commits|sagas|snapshots|leases|cursors|definitions)", step)]
     assert walks == []
-    if name not in ("find_by_id",):
+    if name != "find_by_id":
         assert not any("TEMP B-TREE FOR ORDER BY" in step for step in plan), plan
-
-
-@pytest.fixture
-def clock() -> StoreClock:
-    return StoreClock()

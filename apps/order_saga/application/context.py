@@ -66,7 +66,6 @@ def _check_name(name: str, field: str) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- to the API
 
-
 Amount = Annotated[Raw, Meta(extra_json_schema={"type": "number"})]
 """A JSON number with two places, written digit by digit."""
 
@@ -105,12 +104,12 @@ def show_context(stored: Raw) -> Raw:
     """The JSON of a `ContextView` for a stored context."""
     context = _context.decode(stored)
     return Raw(
-        _encode(
+        msgspec.json.encode(
             ContextView(
                 context.order_id,
                 context.customer_id,
                 _items(context.items),
-                from_cents(context.total),
+                _amount(context.total),
                 context.reservation_id,
                 context.payment_id,
                 context.shipment_id,
@@ -122,12 +121,12 @@ def show_context(stored: Raw) -> Raw:
 def show_order(order: Order) -> Raw:
     """The JSON of an `OrderView` for an order."""
     return Raw(
-        _encode(
+        msgspec.json.encode(
             OrderView(
                 order.order_id,
                 order.customer_id,
                 _items(order.items),
-                from_cents(order.total),
+                _amount(order.total),
                 order.reservation_id,
                 order.payment_id,
                 order.shipment_id,

@@ -17,10 +17,14 @@ def configure_logs(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Values of local variables stay out of tracebacks: orders and keys are among them.
+    without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(without_locals), structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     )
     structlog.configure(
         [*shared, *last],
@@ -36,3 +40,5 @@ def configure_logs(settings: Settings) -> None:
     )
     # Libraries tell about their own doings at INFO; an operator asked for ours.
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    # It warns of each request that is not HTTP: anybody could fill the disk with that.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

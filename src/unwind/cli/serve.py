@@ -70,6 +70,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                ws="none",
                 server_header=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=_DRAIN,

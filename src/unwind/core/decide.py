@@ -22,10 +22,10 @@ The rules of the machine:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
-from msgspec import Struct
-
+from unwind.core import messages as m
+from unwind.core import rules
 from unwind.core.author import (
     AuthorError,
     ask,
@@ -36,131 +36,36 @@ from unwind.core.author import (
     encoded_context,
     storable,
 )
-from unwind.core.messages import (
-    NULL,
-    ActionTakenOver,
-    Attempt,
-    Cancel,
-    Cause,
-    CompensationStarted,
-    Direction,
-    DomainRecorded,
-    Event,
-    Input,
-    Moment,
-    Pause,
-    Record,
-    Reply,
-    Resume,
-    SagaBlocked,
-    SagaCompensated,
-    SagaCompleted,
-    SagaPaused,
-    SagaResumed,
-    SagaStarted,
-    Start,
-    StepDone,
-    StepFailed,
-    StepRefused,
-    StepRetried,
-    StepSettled,
-    StepSkipped,
-    StepStarted,
-    StepUnknown,
-    Tick,
-    UndoDone,
-    UndoFailed,
-    UndoRetried,
-    UndoStarted,
-    effect_id,
-)
+from unwind.core.draft import Decision, Draft
 from unwind.core.saga import Fail, Kind, Outcome, Saga, StepPlan
-from unwind.core.state import State, StepRun, deadline_holds, evolve, lease_end
-
-Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
+from unwind.core.state import State, StepRun
 
 
-class Decision(Struct, frozen=True, gc=False):
-    """What one input does: the events, the domain events that go with them, and the state after both."""
-
-    state: State
-    events: tuple[Event, ...] = ()
-    records: tuple[Record, ...] = ()
-    verdict: Verdict = "accepted"
-    """For whoever asked: whether the input counted, and if not, why."""
-    reason: str = ""
-
-
-def decide(saga: Saga[Any], state: State, message: Input, moment: Moment) -> Decision:
+def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) -> Decision:
     """Apply one input. Total: never raises for any state and input; time and jitter come in with `moment`."""
-    draft = _Draft(saga, state, moment)
+    draft = Draft(saga, state, moment)
     match message:
-        case Reply():
+        case m.Reply():
             _reply(draft, message)
-        case Start():
+        case m.Start():
             return _start(draft, message)
-        case Tick():
+        case m.Tick():
             _tick(draft, message)
-        case Cancel():
+        case m.Cancel():
             return _cancel(draft, message)
-        case Resume():
+        case m.Resume():
             return _resume(draft, message)
-        case Pause():
+        case m.Pause():
             return _pause(draft, message)
         case _:
             assert_never(message)
     return draft.decision("accepted" if draft.events else "ignored")
 
 
-class _Draft:
-    """A decision being made: the state so far and the events that led to it. Lives no longer than one call of `decide`."""
-
-    __slots__ = ("at", "events", "moment", "records", "saga", "state")
-
-    def __init__(self, saga: Saga[Any], state: State, moment: Moment) -> None:
-        self.saga = saga
-        self.state = state
-        self.moment = moment
-        self.at = moment.at
-        self.events: list[Event] = []
-        self.records: list[Record] = []
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-        self.state = evolve(self.state, event)
-
-    def record(self, records: Sequence[Record]) -> None:
-        counts: dict[str, int] = {}
-        for record in records:
-            counts[record.stream] = counts.get(record.stream, 0) + 1
-        for stream, count in counts.items():
-            self.emit(DomainRecorded(self.at, stream, count))
-        self.records.extend(records)
-
-    def decision(self, verdict: Verdict = "accepted") -> Decision:
-        return Decision(self.state, tuple(self.events), tuple(self.records), verdict)
-
-    def plan(self, step: str) -> StepPlan:
-        return self.saga.by_name[step]
-
-    def context(self) -> Any:
-        return ask("the context", self.saga.decode_context, self.state.context)
-
-    def attempt(self, plan: StepPlan, direction: Direction, number: int) -> Attempt:
-        """A new attempt, its timings frozen. Re-sends are spread by jitter so that a batch's sagas do not wake as one."""
-        if plan.shape == "action":
-            return Attempt(self.at, number, lease=plan.lease, runner=self.moment.worker)
-        if plan.shape == "record":
-            return Attempt(self.at, number)
-        timeout = plan.timeout if direction == "do" else plan.undo_timeout
-        resend = min(plan.resend, timeout // 2)
-        return Attempt(self.at, number, self.at + timeout, resend - int(resend * 0.2 * self.moment.jitter))
-
-
 # --------------------------------------------------------------------------------------------------------------- start
 
 
-def _start(draft: _Draft, start: Start) -> Decision:
+def _start(draft: Draft, start: m.Start) -> Decision:
     if draft.state.status != "new":
         return draft.decision("exists")
     saga = draft.saga
@@ -171,7 +76,7 @@ def _start(draft: _Draft, start: Start) -> Decision:
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(
-        SagaStarted(
+        m.SagaStarted(
             draft.at,
             start.saga_id,
             saga.name,
@@ -192,7 +97,7 @@ def _start(draft: _Draft, start: Start) -> Decision:
 # ------------------------------------------------------------------------------------------------------------- advance
 
 
-def _advance(draft: _Draft, leases: Mapping[str, int] | None = None) -> None:
+def _advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
     """Start whatever the state of a live saga allows next. Forward and backward movement share this one road."""
     if draft.state.paused:
         return
@@ -202,16 +107,16 @@ def _advance(draft: _Draft, leases: Mapping[str, int] | None = None) -> None:
         _advance_backward(draft, leases)
 
 
-def _advance_forward(draft: _Draft) -> None:
+def _advance_forward(draft: Draft) -> None:
     plans = draft.saga.plans
     while draft.state.status == "running":
         runs = draft.state.runs
         if runs and runs[-1].status in {"outstanding", "backoff"}:
             return
         if len(runs) == len(plans):
-            draft.emit(SagaCompleted(draft.at))
+            draft.emit(m.SagaCompleted(draft.at))
             return
-        if _overdue(draft):
+        if rules.overdue(draft.state, draft.at):
             _turn_round_late(draft)
             return
         plan = plans[len(runs)]
@@ -222,13 +127,13 @@ def _advance_forward(draft: _Draft) -> None:
             return
 
 
-def _begin(draft: _Draft, plan: StepPlan) -> None:
+def _begin(draft: Draft, plan: StepPlan) -> None:
     context = draft.context() if plan.guarded or plan.shape != "action" else None
     pivot = plan.kind is Kind.PIVOT
     if plan.guarded:
         verdict = ask(f"{plan.name}.guard", plan.step.guard, context)
         if verdict == "skip":
-            draft.emit(StepSkipped(draft.at, plan.name, pivot=pivot))
+            draft.emit(m.StepSkipped(draft.at, plan.name, pivot=pivot))
             return
         if isinstance(verdict, Fail):
             if draft.state.pivoted:
@@ -242,53 +147,38 @@ def _begin(draft: _Draft, plan: StepPlan) -> None:
         question = f"{plan.name}.record"
         outcome = checked_outcome(question, ask(question, plan.step.record, context))
         changed = encoded_context(draft.saga, plan, draft.state.context, outcome.context)
-        draft.emit(StepStarted(draft.at, plan.name, attempt, None, pivot))
-        draft.emit(StepDone(draft.at, plan.name, 1, NULL, changed))
+        draft.emit(m.StepStarted(draft.at, plan.name, attempt, None, pivot))
+        draft.emit(m.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
         question = f"{plan.name}.execute"
         command = command_call(question, ask(question, plan.step.execute, context))
-    draft.emit(StepStarted(draft.at, plan.name, attempt, command, pivot))
+    draft.emit(m.StepStarted(draft.at, plan.name, attempt, command, pivot))
 
 
 # ------------------------------------------------------------------------------------------------------- turning round
 
 
-def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[str, ...]:
-    """Every started step that is not definitely refused, last first (rule 4)."""
-    return tuple(run.step for run in reversed(runs) if must_undo(run) and saga.by_name[run.step].undoable)
-
-
-def must_undo(run: StepRun) -> bool:
-    """Done, unknown, outstanding, or waiting in a backoff: its effect happened or may have."""
-    return run.status in {"done", "unknown", "outstanding", "backoff"}
-
-
-def _turn_round(draft: _Draft, cause: Cause, step: str, reason: str, actor: str = "") -> None:
-    targets = compensation_targets(draft.saga, draft.state.runs)
-    draft.emit(CompensationStarted(draft.at, cause, targets, step, reason, actor))
+def _turn_round(draft: Draft, cause: m.Cause, step: str, reason: str, actor: str = "") -> None:
+    targets = rules.compensation_targets(draft.saga, draft.state.runs)
+    draft.emit(m.CompensationStarted(draft.at, cause, targets, step, reason, actor))
     _advance(draft)
 
 
-def _overdue(draft: _Draft) -> bool:
-    state = draft.state
-    return deadline_holds(state) and state.deadline is not None and draft.at >= state.deadline
-
-
-def _turn_round_late(draft: _Draft) -> None:
+def _turn_round_late(draft: Draft) -> None:
     _turn_round(draft, "deadline", draft.state.current_step() or "", "the saga's deadline passed")
 
 
-def _advance_backward(draft: _Draft, leases: Mapping[str, int] | None) -> None:
+def _advance_backward(draft: Draft, leases: Mapping[str, int] | None) -> None:
     while draft.state.undo is None:
         state = draft.state
         if not state.targets:
             _end_compensated(draft)
             return
         plan = draft.plan(state.targets[0])
-        if _still_running(state, plan, draft.at, leases):
+        if rules.still_running(state, plan, draft.at, leases):
             return
         try:
             _begin_undo(draft, plan)
@@ -297,32 +187,22 @@ def _advance_backward(draft: _Draft, leases: Mapping[str, int] | None) -> None:
             return
 
 
-def _still_running(state: State, plan: StepPlan, at: int, leases: Mapping[str, int] | None) -> bool:
-    """Whether an action that is to be undone may still be at work (rule 10). Only a tick knows the leases (else None)."""
-    if plan.shape != "action":
-        return False
-    run = state.run(plan.name)
-    if run is None or run.status != "outstanding":
-        return False
-    return leases is None or at < lease_end(run, leases.get(effect_id(state.saga_id, plan.name, "do"), 0))
-
-
-def _begin_undo(draft: _Draft, plan: StepPlan) -> None:
+def _begin_undo(draft: Draft, plan: StepPlan) -> None:
     attempt = draft.attempt(plan, "undo", 1)
     question = f"{plan.name}.compensate"
     if plan.shape == "record":
         outcome = checked_outcome(question, ask(question, plan.step.compensate, draft.context()))
-        draft.emit(UndoStarted(draft.at, plan.name, attempt))
-        draft.emit(UndoDone(draft.at, plan.name, 1))
+        draft.emit(m.UndoStarted(draft.at, plan.name, attempt))
+        draft.emit(m.UndoDone(draft.at, plan.name, 1))
         draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
         command = command_call(question, ask(question, plan.step.compensate, draft.context()))
-    draft.emit(UndoStarted(draft.at, plan.name, attempt, command))
+    draft.emit(m.UndoStarted(draft.at, plan.name, attempt, command))
 
 
-def _end_compensated(draft: _Draft) -> None:
+def _end_compensated(draft: Draft) -> None:
     if draft.saga.on_compensated is not None:
         try:
             given = ask("on_compensated", draft.saga.on_compensated, draft.context())
@@ -331,20 +211,20 @@ def _end_compensated(draft: _Draft) -> None:
             _block(draft, draft.saga.plans[0], "undo", error.reason)
             return
         draft.record(records)
-    draft.emit(SagaCompensated(draft.at))
+    draft.emit(m.SagaCompensated(draft.at))
 
 
-def _block(draft: _Draft, plan: StepPlan, direction: Direction, reason: str, *, refused: bool = False) -> None:
+def _block(draft: Draft, plan: StepPlan, direction: m.Direction, reason: str, *, refused: bool = False) -> None:
     """Ask for a person, once; what is outstanding goes on being tried at the cap (rule 5)."""
     if draft.state.blocked is None:
         every = (plan.retry if direction == "do" else plan.undo_retry).cap
-        draft.emit(SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
+        draft.emit(m.SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
 
 
 # -------------------------------------------------------------------------------------------------------------- reply
 
 
-def _reply(draft: _Draft, reply: Reply) -> None:
+def _reply(draft: Draft, reply: m.Reply) -> None:
     state = draft.state
     if reply.step not in draft.saga.by_name:
         return
@@ -358,47 +238,31 @@ def _reply(draft: _Draft, reply: Reply) -> None:
         return
     if state.status == "running" and run.status in {"outstanding", "backoff"}:
         _do_reply(draft, plan, run, reply)
-    elif awaited_action(state, plan, run) and (reply.outcome != "failed" or current(run, reply)):
-        draft.emit(StepSettled(draft.at, run.step, reply.outcome, reply.reason))
+    elif rules.awaited_action(state, plan, run) and (reply.outcome != "failed" or rules.current(run, reply)):
+        draft.emit(m.StepSettled(draft.at, run.step, reply.outcome, reply.reason))
         _advance(draft)
 
 
-def awaited_action(state: State, plan: StepPlan, run: StepRun) -> bool:
-    """Whether this is an action that must end before its undo may begin (rule 10)."""
-    waits = state.status == "compensating" and state.undo is None and run.step in state.targets
-    return waits and plan.shape == "action" and run.status == "outstanding"
-
-
-def _do_reply(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
+def _do_reply(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
     match reply.outcome:
         case "ok":
             _succeed(draft, plan, run, reply)
         case "refused":
-            if forward_only(draft.state, run):
+            if rules.forward_only(draft.state, run):
                 _block(draft, plan, "do", reply.reason, refused=True)
                 return
-            draft.emit(StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
+            draft.emit(m.StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
             _turn_round(draft, "refused", run.step, reply.reason)
         case "failed":
-            if run.status == "outstanding" and current(run, reply):
+            if run.status == "outstanding" and rules.current(run, reply):
                 _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
         case _:
             assert_never(reply.outcome)
 
 
-def current(run: StepRun, reply: Reply) -> bool:
-    """Whether a failure belongs to the attempt in progress (rule 2)."""
-    return reply.attempt == run.attempt.number
-
-
-def forward_only(state: State, run: StepRun) -> bool:
-    """Past the pivot: not even a refusal turns the saga round (rule 6)."""
-    return state.pivoted and not run.pivot
-
-
-def _succeed(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
-    changed = NULL
-    records: Sequence[Record] = ()
+def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
+    changed = m.NULL
+    records: Sequence[m.Record] = ()
     if plan.maps_reply:
         question = f"{plan.name}.succeeded"
         try:
@@ -409,52 +273,47 @@ def _succeed(draft: _Draft, plan: StepPlan, run: StepRun, reply: Reply) -> None:
         except AuthorError as error:
             _block(draft, plan, "do", error.reason)
             return
-    draft.emit(StepDone(draft.at, run.step, run.attempt.number, reply.payload, changed))
+    draft.emit(m.StepDone(draft.at, run.step, run.attempt.number, reply.payload, changed))
     if records:
         draft.record(records)
     _advance(draft)
 
 
-def _attempt_over(draft: _Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:
+def _attempt_over(draft: Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:
     number = run.attempt.number
     if draft.state.blocked is not None:
         return
     if number < plan.retry.attempts:
         retry_at = draft.at + plan.retry.delay(number, draft.moment.jitter)
-        draft.emit(StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
-    elif held(draft.state):
+        draft.emit(m.StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
+    elif rules.held(draft.state):
         _block(draft, plan, "do", f"attempt {number} failed: {reason}")
     else:
-        draft.emit(StepUnknown(draft.at, run.step, number, reason, timed_out))
+        draft.emit(m.StepUnknown(draft.at, run.step, number, reason, timed_out))
         _turn_round(draft, "unknown", run.step, reason)
 
 
-def held(state: State) -> bool:
-    """The pivot has been started: nothing outstanding is ever given up (rule 6)."""
-    return state.pivoted
-
-
-def _undo_reply(draft: _Draft, plan: StepPlan, undo: StepRun, reply: Reply) -> None:
+def _undo_reply(draft: Draft, plan: StepPlan, undo: StepRun, reply: m.Reply) -> None:
     match reply.outcome:
         case "ok":
-            draft.emit(UndoDone(draft.at, undo.step, undo.attempt.number, reply.payload))
+            draft.emit(m.UndoDone(draft.at, undo.step, undo.attempt.number, reply.payload))
             _advance(draft)
         case "refused":
             _block(draft, plan, "undo", reply.reason, refused=True)
         case "failed":
-            if undo.status == "outstanding" and current(undo, reply):
+            if undo.status == "outstanding" and rules.current(undo, reply):
                 _undo_attempt_over(draft, plan, undo, reply.reason, timed_out=reply.timed_out)
         case _:
             assert_never(reply.outcome)
 
 
-def _undo_attempt_over(draft: _Draft, plan: StepPlan, undo: StepRun, reason: str, *, timed_out: bool) -> None:
+def _undo_attempt_over(draft: Draft, plan: StepPlan, undo: StepRun, reason: str, *, timed_out: bool) -> None:
     number = undo.attempt.number
     if draft.state.blocked is not None:
         return
     if number < plan.undo_retry.attempts:
         retry_at = draft.at + plan.undo_retry.delay(number, draft.moment.jitter)
-        draft.emit(UndoFailed(draft.at, undo.step, number, retry_at, reason, timed_out))
+        draft.emit(m.UndoFailed(draft.at, undo.step, number, retry_at, reason, timed_out))
     else:
         _block(draft, plan, "undo", f"attempt {number} failed: {reason}")
 
@@ -462,11 +321,11 @@ def _undo_attempt_over(draft: _Draft, plan: StepPlan, undo: StepRun, reason: str
 # --------------------------------------------------------------------------------------------------------------- tick
 
 
-def _tick(draft: _Draft, tick: Tick) -> None:
+def _tick(draft: Draft, tick: m.Tick) -> None:
     state = draft.state
     if not state.live or state.paused:
         return
-    if _overdue(draft):
+    if rules.overdue(draft.state, draft.at):
         _turn_round_late(draft)
     elif state.status == "running":
         if state.runs:
@@ -479,7 +338,7 @@ def _tick(draft: _Draft, tick: Tick) -> None:
         _advance(draft, tick.leases)
 
 
-def _tick_run(draft: _Draft, run: StepRun, direction: Direction, tick: Tick) -> None:
+def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) -> None:
     """What time alone does to a step or undo: a backoff ends, an attempt expires, a silent runner is replaced."""
     at, plan, attempt = draft.at, draft.plan(run.step), run.attempt
     if run.status == "backoff" and at >= run.retry_at:
@@ -491,29 +350,29 @@ def _tick_run(draft: _Draft, run: StepRun, direction: Direction, tick: Tick) -> 
         else:
             _undo_attempt_over(draft, plan, run, reason, timed_out=True)
     elif run.status == "outstanding" and plan.shape == "action":
-        held_until = tick.leases.get(effect_id(draft.state.saga_id, run.step, direction), 0)
-        if at >= lease_end(run, held_until) and attempt.runner != draft.moment.worker:
-            draft.emit(ActionTakenOver(at, run.step, direction, draft.moment.worker))
+        held_until = tick.leases.get(m.effect_id(draft.state.saga_id, run.step, direction), 0)
+        if at >= rules.lease_end(run, held_until) and attempt.runner != draft.moment.worker:
+            draft.emit(m.ActionTakenOver(at, run.step, direction, draft.moment.worker))
 
 
-def _retry(draft: _Draft, plan: StepPlan, run: StepRun, direction: Direction) -> None:
+def _retry(draft: Draft, plan: StepPlan, run: StepRun, direction: m.Direction) -> None:
     attempt = draft.attempt(plan, direction, run.attempt.number + 1)
     if direction == "do":
-        draft.emit(StepRetried(draft.at, run.step, attempt))
+        draft.emit(m.StepRetried(draft.at, run.step, attempt))
     else:
-        draft.emit(UndoRetried(draft.at, run.step, attempt))
+        draft.emit(m.UndoRetried(draft.at, run.step, attempt))
 
 
 # ------------------------------------------------------------------------------------------------------ operators' acts
 
 
-def _cancel(draft: _Draft, cancel: Cancel) -> Decision:
+def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
     state = draft.state
     if not state.live:
         return draft.decision("ended" if state.status != "new" else "ignored")
     if state.status == "compensating":
         if state.paused:
-            draft.emit(SagaResumed(draft.at, cancel.actor, cancel.reason))
+            draft.emit(m.SagaResumed(draft.at, cancel.actor, cancel.reason))
             _advance(draft)
         return draft.decision()
     if state.pivoted:
@@ -522,20 +381,20 @@ def _cancel(draft: _Draft, cancel: Cancel) -> Decision:
     return draft.decision()
 
 
-def _pause(draft: _Draft, pause: Pause) -> Decision:
+def _pause(draft: Draft, pause: m.Pause) -> Decision:
     state = draft.state
     if not state.live:
         return draft.decision("ended" if state.status != "new" else "ignored")
     if not state.paused:
-        draft.emit(SagaPaused(draft.at, pause.actor, pause.reason))
+        draft.emit(m.SagaPaused(draft.at, pause.actor, pause.reason))
     return draft.decision()
 
 
-def _resume(draft: _Draft, resume: Resume) -> Decision:
+def _resume(draft: Draft, resume: m.Resume) -> Decision:
     state = draft.state
     if not state.live:
         return draft.decision("ended" if state.status != "new" else "ignored")
-    draft.emit(SagaResumed(draft.at, resume.actor, resume.reason))
+    draft.emit(m.SagaResumed(draft.at, resume.actor, resume.reason))
     for run in draft.state.runs if state.status == "running" else ():
         if run.status == "backoff":
             _retry(draft, draft.plan(run.step), run, "do")

@@ -1,6 +1,6 @@
 """How an author declares a saga: `Saga`, its steps, its policies. Everything is checked when it is built."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256

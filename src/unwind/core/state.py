@@ -1,4 +1,4 @@
-"""What a saga is after its events: `State`, `evolve`, and the questions that are functions of state alone.
+"""What a saga is after its events: `State` and `evolve`.
 
 Nothing here needs the definition: every timing and every command is frozen in the event that started it, so a log can be
 folded, audited and driven on by code that does not know the author's classes.
@@ -15,18 +15,14 @@ from unwind.core.messages import (
     Attempt,
     CommandCall,
     CompensationStarted,
-    Direction,
     DomainRecorded,
-    Effect,
     Event,
-    RunAction,
     SagaBlocked,
     SagaCompensated,
     SagaCompleted,
     SagaPaused,
     SagaResumed,
     SagaStarted,
-    SendCommand,
     StepDone,
     StepFailed,
     StepRefused,
@@ -133,6 +129,7 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 NEW = State()
+_SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed": "unknown"}
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
@@ -153,7 +150,7 @@ def _restarted(run: StepRun, at: int) -> StepRun:
     return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at))
 
 
-def evolve(state: State, event: Event) -> State:  # one match: all that an event can mean stands together
+def evolve(state: State, event: Event) -> State:
     """The state after one more event. Total over events in the order in which `decide` emits them."""
     version = state.version + 1
     match event:
@@ -194,6 +191,19 @@ def evolve(state: State, event: Event) -> State:  # one match: all that an event
             return replace(state, version=version, status="completed", ended_at=event.at, blocked=None)
         case DomainRecorded():
             return replace(state, version=version, streams=_counted(state.streams, event.stream, event.count))
+        case StepRefused() | StepFailed() | StepRetried() | StepUnknown() | StepSkipped() | StepSettled():
+            return _evolve_step(state, event, version)
+        case CompensationStarted() | UndoStarted() | UndoFailed() | UndoRetried() | UndoDone() | SagaCompensated():
+            return _evolve_backward(state, event, version)
+        case _:
+            return _evolve_act(state, event, version)
+
+
+def _evolve_step(
+    state: State, event: StepRefused | StepFailed | StepRetried | StepUnknown | StepSkipped | StepSettled, version: int
+) -> State:
+    """A step did not simply succeed."""
+    match event:
         case StepRefused():
             runs = _replace_run(state, event.step, status="refused")
             return replace(state, version=version, runs=runs, blocked=None, outcomes=state.outcomes + 1)
@@ -207,15 +217,31 @@ def evolve(state: State, event: Event) -> State:  # one match: all that an event
             runs = _replace_run(state, event.step, status="unknown")
             return replace(state, version=version, runs=runs, outcomes=state.outcomes + 1)
         case StepSkipped():
-            run = StepRun(event.step, "skipped", Attempt(event.at))
             return replace(
                 state,
                 version=version,
-                runs=(*state.runs, run),
+                runs=(*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
                 pivoted=state.pivoted or event.pivot,
                 blocked=None,
                 outcomes=state.outcomes + 1,
             )
+        case StepSettled():
+            runs = _replace_run(state, event.step, status=_SETTLED[event.outcome])
+            refused = event.outcome == "refused"
+            targets = tuple(name for name in state.targets if not (refused and name == event.step))
+            return replace(state, version=version, runs=runs, targets=targets)
+        case _:
+            assert_never(event)
+
+
+def _evolve_backward(
+    state: State,
+    event: CompensationStarted | UndoStarted | UndoFailed | UndoRetried | UndoDone | SagaCompensated,
+    version: int,
+) -> State:
+    """The saga turns round, and what it had done is undone."""
+    undo = state.undo
+    match event:
         case CompensationStarted():
             return replace(
                 state,
@@ -225,39 +251,30 @@ def evolve(state: State, event: Event) -> State:  # one match: all that an event
                 paused=state.paused and event.cause != "cancelled",
                 blocked=None,
             )
-        case UndoDone():
-            targets = tuple(name for name in state.targets if name != event.step)
-            return replace(
-                state, version=version, undo=None, targets=targets, blocked=None, outcomes=state.outcomes + 1
-            )
         case UndoStarted():
-            undo = StepRun(event.step, "outstanding", event.attempt, event.command)
-            return replace(state, version=version, undo=undo, blocked=None)
-        case SagaCompensated():
-            return replace(state, version=version, status="compensated", ended_at=event.at, blocked=None)
-        case _:
-            return _evolve_rare(state, event, version)
-
-
-def _evolve_rare(
-    state: State,
-    event: UndoFailed | UndoRetried | StepSettled | ActionTakenOver | SagaBlocked | SagaPaused | SagaResumed,
-    version: int,
-) -> State:
-    undo = state.undo
-    match event:
+            begun = StepRun(event.step, "outstanding", event.attempt, event.command)
+            return replace(state, version=version, undo=begun, blocked=None)
         case UndoFailed():
             failed = None if undo is None else replace(undo, status="backoff", retry_at=event.retry_at)
             return replace(state, version=version, undo=failed)
         case UndoRetried():
             retried = None if undo is None else replace(undo, status="outstanding", attempt=event.attempt)
             return replace(state, version=version, undo=retried)
-        case StepSettled():
-            status: StepStatus = {"ok": "done", "refused": "refused", "failed": "unknown"}[event.outcome]  # type: ignore[assignment]
-            targets = state.targets
-            if status == "refused":
-                targets = tuple(name for name in targets if name != event.step)
-            return replace(state, version=version, runs=_replace_run(state, event.step, status=status), targets=targets)
+        case UndoDone():
+            targets = tuple(name for name in state.targets if name != event.step)
+            return replace(
+                state, version=version, undo=None, targets=targets, blocked=None, outcomes=state.outcomes + 1
+            )
+        case SagaCompensated():
+            return replace(state, version=version, status="compensated", ended_at=event.at, blocked=None)
+        case _:
+            assert_never(event)
+
+
+def _evolve_act(state: State, event: ActionTakenOver | SagaBlocked | SagaPaused | SagaResumed, version: int) -> State:
+    """Somebody stepped in, or has to."""
+    undo = state.undo
+    match event:
         case ActionTakenOver():
             if event.direction == "undo":
                 held = None if undo is None else _taken(undo, event)
@@ -279,92 +296,3 @@ def _evolve_rare(
 
 def _taken(run: StepRun, event: ActionTakenOver) -> StepRun:
     return replace(run, attempt=replace(run.attempt, runner=event.runner, at=event.at))
-
-
-# ------------------------------------------------------------------------------------------- questions put to a state
-
-
-def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
-    """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
-    if state.status == "running":
-        return [("do", run) for run in state.runs if run.status == "outstanding"]
-    if state.status == "compensating" and state.undo is not None and state.undo.status == "outstanding":
-        return [("undo", state.undo)]
-    return []
-
-
-def pending(state: State) -> tuple[Effect, ...]:
-    """The effects to have in flight. To recover anything: load the state and dispatch these again."""
-    if state.paused:
-        return ()
-    return tuple(effect_of(state, direction, run) for direction, run in outstanding(state))
-
-
-def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
-    """The effect that something outstanding stands for."""
-    attempt = run.attempt
-    if run.command is None:
-        return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context)
-    retriable = state.status == "running" and state.pivoted and not run.pivot
-    return SendCommand(state.saga_id, run.step, direction, attempt.number, run.command, retriable)
-
-
-def deadline_holds(state: State) -> bool:
-    """Whether passing the deadline would turn the saga round; past the pivot it is an alarm only."""
-    return state.deadline is not None and state.status == "running" and not state.pivoted
-
-
-def _next_multiple(since: int, every: int, now: int) -> int:
-    return since + every * (max(0, now - since) // every + 1)
-
-
-def _run_due(run: StepRun, now: int) -> int | None:
-    """The nearest instant at which a step or undo wants attention by itself."""
-    if run.status != "outstanding":
-        return run.retry_at if run.status == "backoff" else None
-    attempt = run.attempt
-    every = attempt.lease or attempt.resend
-    nearest = _next_multiple(attempt.at, every, now) if every else None
-    if attempt.expires is not None and (nearest is None or attempt.expires < nearest):
-        return attempt.expires
-    return nearest
-
-
-def lease_end(run: StepRun, held_until: int) -> int:
-    """Until when nobody but its runner may touch an action."""
-    return max(run.attempt.at + run.attempt.lease, held_until)
-
-
-def _awaited(state: State) -> tuple[StepRun, ...]:
-    """What a live saga waits for: its steps, its undo, or the action that must end before its undo may begin."""
-    if state.status == "running":
-        return state.runs
-    awaited = state.undo or (state.run(state.targets[0]) if state.targets else None)
-    return () if awaited is None else (awaited,)
-
-
-def due(state: State, now: int) -> int | None:
-    """When the saga must be woken at the latest: the value that `wake_at` may never exceed by more than one claim.
-
-    None exactly for ended and paused sagas; every other state has a finite answer, so no orphan can exist.
-    """
-    if state.paused or not state.live:
-        return None
-    nearest: int | None = None
-    if state.blocked is not None:
-        nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
-    else:
-        for run in _awaited(state):
-            at = _run_due(run, now)
-            if at is not None and (nearest is None or at < nearest):
-                nearest = at
-    if state.deadline is not None and deadline_holds(state) and (nearest is None or state.deadline < nearest):
-        return state.deadline
-    return now if nearest is None else nearest
-
-
-def resend_due(state: State, now: int) -> bool:
-    """Whether a wake-up at `now` should send again what is outstanding."""
-    if state.blocked is not None:
-        return now >= state.blocked.since + state.blocked.retry_every
-    return any(now >= run.attempt.at + (run.attempt.lease or run.attempt.resend) for _, run in outstanding(state))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
@@ -10,6 +9,7 @@ from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Receive, Scope, Send
+from uuid_utils import uuid7
 
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.documentation import documentation_routes
@@ -45,7 +45,7 @@ class Guarded:
         if scope["type"] != ScopeType.HTTP:
             await self.inner(scope, receive, send)
             return
-        request_id = str(uuid4())
+        request_id = str(uuid7())
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]
         added = [*_SECURITY, (b"x-request-id", request_id.encode())]
 
@@ -59,6 +59,8 @@ class Guarded:
 
 def only_documented_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse query parameters that the route does not document."""
+    if connection.scope.get("method") == "OPTIONS":
+        return  # answered by the framework, for every path alike
     known = {parameter.name for parameter in docs_of(handler).parameters if parameter.place == "query"}
     unknown = [name for name in dict.fromkeys(connection.query_params) if name not in known]
     if unknown:

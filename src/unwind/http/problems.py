@@ -124,13 +124,13 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         case _:
             kind, detail = INTERNAL, "quote the request id when you report this"
             request_id = request.scope.get("request_id", "")
-            log.error("request_failed", request_id=request_id, path=request.url.path, exc_info=error)
+            log.error("request_failed", request_id=request_id, path=request.scope["path"], exc_info=error)
     problem = Problem(
         f"/problems/{kind.name}",
         kind.title,
         kind.status,
         detail,
-        request.url.path,
+        request.scope["path"],
         str(request.scope.get("request_id", "")),
         errors,
         state,

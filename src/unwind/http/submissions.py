@@ -52,5 +52,5 @@ def submission(request: Request[Any, Any, Any], canonical_body: bytes) -> Submis
         return Submission(traceparent=traceparent)
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         raise invalid(FieldError("Idempotency-Key", "give one key of 1 to 255 visible ASCII characters"))
-    saga_id = uuid5(_NAMESPACE, f"{_TENANT}/{request.method} {request.url.path.rstrip('/')}/{keys[0]}")
+    saga_id = uuid5(_NAMESPACE, f"{_TENANT}/{request.method} {request.scope['path'].rstrip('/')}/{keys[0]}")
     return Submission(str(saga_id), sha256(canonical_body).hexdigest(), traceparent)

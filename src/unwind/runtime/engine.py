@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from unwind.core.decide import Decision
+from unwind.core.draft import Decision
 from unwind.core.messages import Cancel, Input, Pause, Resume, Start
 from unwind.core.saga import Saga
 from unwind.core.state import State
@@ -78,7 +78,7 @@ class Engine:
             telemetry=self.telemetry,
             on_end=lambda state: self._waiting.ended(state),
         )
-        self._waiting = Waiting(store, clock, self.loop.state, self.limits.call_timeout)
+        self._waiting = Waiting(store, clock, self.loop.state, self.loop.reload, self.limits.call_timeout)
 
     async def open(self) -> None:
         """Register the definitions, learn the store's time, join the consumers of replies.
@@ -96,10 +96,14 @@ class Engine:
 
     async def run(self) -> None:
         """Work until `stop`, or until cancelled. A part that fails brings all of it down: never silent."""
-        async with asyncio.TaskGroup() as tasks:
-            waiting = tasks.create_task(self._waiting.run())
-            await self.loop.run()
-            waiting.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(self._waiting.run())
+                await self.loop.run()
+                waiting.cancel()
+        finally:
+            self._stopping = True
+            self._waiting.close()
 
     async def stop(self, grace: float = 5.0) -> None:
         """Admit nothing more, give actions `grace` seconds to end, finish the batches in hand, leave the rest to others."""
@@ -134,13 +138,16 @@ class Engine:
         if self.loop.backlog >= self.limits.inbox:
             self.telemetry.work["starts_rejected"] += 1
             raise OverloadedError(f"{self.loop.backlog} sagas wait to be worked on; nothing was accepted, try again later")
-        encoded = Raw(msgspec.json.encode(context))
-        if len(bytes(encoded)) > self.limits.payload:
-            raise InputError(f"the context has {len(bytes(encoded))} bytes; at most {self.limits.payload} are allowed")
+        try:
+            encoded = msgspec.json.encode(context)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the context cannot be stored as JSON: {error}") from error
+        if len(encoded) > self.limits.payload:
+            raise InputError(f"the context has {len(encoded)} bytes; at most {self.limits.payload} are allowed")
         chosen = saga_id or self._new_id()
         if not saga_id:
             self.loop.expect_new(chosen)
-        message = Start(chosen, encoded, request_hash, correlation_id, traceparent, saga.hash)
+        message = Start(chosen, Raw(encoded), request_hash, correlation_id, traceparent, saga.hash)
         decision = await self._ask(chosen, message)
         if decision.verdict == "author_error":
             raise DefinitionError(decision.reason)

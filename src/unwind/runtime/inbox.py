@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from unwind.core.decide import Decision
+from unwind.core.draft import Decision
 from unwind.core.messages import Input
 from unwind.errors import UnwindError
 

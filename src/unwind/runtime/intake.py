@@ -1,10 +1,12 @@
 """Takes replies from the bus into the inbox, and acknowledges each delivery once all its messages are decided."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
-from unwind.core.decide import Decision
+from unwind.core.author import storable
+from unwind.core.draft import Decision
 from unwind.core.messages import Reply
 from unwind.errors import UnavailableError, UnwindError
 from unwind.ports import REPLIES, Bus, Clock, Delivery, Message, Subscription
@@ -66,8 +68,15 @@ class Intake:
                     self._take(await self._subscription.fetch(FETCH))
             except UnavailableError as error:
                 log.warning("replies_delayed", error=str(error))
-                self._subscription = None
+                await self.close()
                 await self._clock.sleep(self._limits.retry_pause)
+
+    async def close(self) -> None:
+        """Leave the consumers of replies; what is not acknowledged goes to another at once."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            with suppress(UnavailableError):
+                await subscription.close()
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -87,7 +96,7 @@ class Intake:
             outcome,  # type: ignore[arg-type]
             message.attempt,
             message.payload,
-            reason,
+            storable(reason) if reason else "",
         )
 
     async def acknowledge(self) -> None:

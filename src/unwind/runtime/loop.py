@@ -12,10 +12,12 @@ from typing import Any
 import structlog
 
 from unwind.core.codec import fold, read_snapshot
-from unwind.core.decide import Decision, decide
+from unwind.core.decide import decide
+from unwind.core.draft import Decision
 from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RunAction, Start, Tick
+from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State, due, resend_due
+from unwind.core.state import NEW, State
 from unwind.errors import CodecError, RejectedError, UnavailableError, UnwindError
 from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream, Unit
 from unwind.runtime.actions import ActionPool
@@ -33,6 +35,7 @@ SOON = SECOND // 20
 """The least distance of a wake-up that is moved on: a saga that is due and cannot move must not spin."""
 
 
+NOTHING = StoredStream(None, ())
 Answers = list[tuple[Waiter, Decision]]
 
 
@@ -93,6 +96,7 @@ class Loop:
             await asyncio.gather(*(tasks.create_task(self._work()) for _ in range(self._limits.batches_in_flight)))
             for helper in helpers:
                 helper.cancel()
+        await self._intake.close()
 
     async def stop(self, grace: float) -> None:
         """Let actions end, finish the batches in hand, and leave what waits to be picked up from the store."""
@@ -182,14 +186,18 @@ class Loop:
         states, leases = await self._load(batch)
         now = self._time.now()
         decided: list[Decided] = []
+        doubtful: list[str] = []  # no commit proves a cached state right where there is nothing to commit: reload it
         answers: dict[str, Answers] = {}
         for saga_id in sorted(states):
             waiting: Answers = []
             answers[saga_id] = waiting
             made = self._decide(states[saga_id], batch[saga_id], leases.get(saga_id, {}), now, waiting)
-            if made is not None:
+            if made is not None and not made.events and saga_id not in leases:
+                doubtful.append(saga_id)
+            elif made is not None:
                 decided.append(made)
         lost = await self._commit([made for made in decided if made.events], now)
+        lost.update(dict.fromkeys(doubtful))
         for saga_id, error in lost.items():
             self._cache.pop(saga_id, None)
             del answers[saga_id]
@@ -218,7 +226,10 @@ class Loop:
     # ------------------------------------------------------------------------------------------------------------ load
 
     async def _load(self, batch: Batch) -> tuple[dict[str, State], dict[str, Mapping[str, int]]]:
-        """The states of a batch's sagas: from the cache, except those not in it and those whose wake-up is handled."""
+        """The states of a batch's sagas, and the leases of those that were loaded.
+
+        Loaded are those that are not cached, and those whose wake-up is handled.
+        """
         states: dict[str, State] = {}
         wanted: dict[str, int] = {}
         for saga_id, entries in batch.items():
@@ -232,11 +243,8 @@ class Loop:
             loaded = await self._store.load(wanted)
             self._time.observe(loaded.now)
             for saga_id in wanted:
-                stored = loaded.streams.get(saga_id)
+                stored = loaded.streams.get(saga_id, NOTHING)
                 base = states.get(saga_id, NEW)
-                if stored is None:
-                    states[saga_id] = base
-                    continue
                 leases[saga_id] = stored.leases
                 try:
                     states[saga_id] = await self._folded(saga_id, stored, base)
@@ -312,9 +320,15 @@ class Loop:
         """Write the units. Answers those that were not written: None for a conflict, else why the store refuses the data."""
         if not decided:
             return {}
-        units = [make_unit(made, now) for made in decided]
+        units: list[Unit] = []
         lost: dict[str, UnwindError | None] = {}
-        await self._write(units, lost)
+        for made in decided:
+            try:
+                units.append(make_unit(made, now))
+            except (TypeError, ValueError) as error:
+                lost[made.after.saga_id] = RejectedError(f"saga {made.after.saga_id} cannot be stored as JSON: {error}")
+        if units:
+            await self._write(units, lost)
         work = self._work_done
         work["batches"] += 1
         work["units"] += len(units)

@@ -48,12 +48,21 @@ class Publisher:
         by_category: dict[str, list[Message]] = {}
         for entry in tail.entries:
             if entry.category != "saga":
-                by_category.setdefault(entry.category, []).extend(domain_messages(entry))
+                by_category.setdefault(entry.category, []).extend(_messages(entry))
         for category, messages in by_category.items():
             await self._bus.publish(EVENTS + category, messages)
         if tail.entries:
             await self._store.advance(CONSUMER, tail.cursor)
         return len(tail.entries)
+
+
+def _messages(entry: LogEntry) -> list[Message]:
+    """An entry that is not understood stays in the log, and may not hold back those after it."""
+    try:
+        return domain_messages(entry)
+    except msgspec.DecodeError as error:
+        log.error("not_published", stream=entry.stream, version=entry.version, error=str(error))
+        return []
 
 
 def domain_messages(entry: LogEntry) -> list[Message]:

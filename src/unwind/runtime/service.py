@@ -50,10 +50,13 @@ class Service:
         """Resolved with the cause when a part has ended by itself; the process should then end too."""
 
     async def start(self) -> None:
-        """Open the engine, then let everything run."""
+        """Open the engine, then let everything run. Raises what the parts raise when they open; nothing runs then."""
         await self._engine.open()
-        for participant in self._participants:
-            await participant.start()
+        async with contextlib.AsyncExitStack() as started:
+            for participant in self._participants:
+                await participant.start()
+                started.push_async_callback(participant.stop)
+            started.pop_all()
         parts = [self._engine.run(), self._sweeper.run(), *(participant.wait() for participant in self._participants)]
         if self._publisher is not None:
             parts.append(self._publisher.run())
@@ -72,12 +75,9 @@ class Service:
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop admitting, finish what is in hand, leave the rest in the store to be picked up."""
-        engine, *others = self._tasks
-        for task in others:
+        for task in self._tasks[1:]:
             task.cancel()
         await self._engine.stop(grace)
-        with contextlib.suppress(Exception):  # told through `failed` already
-            await engine
-        await asyncio.gather(*others, return_exceptions=True)
-        for participant in self._participants:
-            await participant.stop()
+        # What they raise was told through `failed` already.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(participant.stop() for participant in self._participants), return_exceptions=True)

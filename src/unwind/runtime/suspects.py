@@ -6,6 +6,10 @@ LONGEST = 64
 """The pause grows up to this many times the first one."""
 
 
+MOST = 10_000
+"""So many are remembered; a saga that was never written would be remembered for ever."""
+
+
 class Suspects:
     """Who is set aside, and until when."""
 
@@ -17,9 +21,11 @@ class Suspects:
 
     def add(self, saga_id: str) -> int:
         """Set a saga aside; answers for how long."""
-        _, last = self._held.get(saga_id, (0, self._pause // 2))
+        _, last = self._held.pop(saga_id, (0, self._pause // 2))
         pause = min(last * 2, self._pause * LONGEST)
         self._held[saga_id] = (self._clock.monotonic() + pause, pause)
+        if len(self._held) > MOST:
+            del self._held[next(iter(self._held))]
         return pause
 
     def holds(self, saga_id: str) -> bool:

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
+from unwind.core.pending import due, effect_of, outstanding, pending
 from unwind.core.saga import Saga
-from unwind.core.state import State, due, effect_of, outstanding, pending
+from unwind.core.state import State
 from unwind.ports import Message, SagaRow, StreamAppend, Unit
 
 SNAPSHOT_EVERY = 5

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from unwind.core.decide import Decision
+from unwind.core.draft import Decision
 from unwind.core.state import State
-from unwind.errors import UnavailableError, UnwindError
+from unwind.errors import CodecError, UnavailableError, UnwindError
 from unwind.ports import Clock, Query, Store
 from unwind.runtime.limits import SECOND
 
@@ -42,15 +42,22 @@ class Waiting:
     """Everyone who waits in this process."""
 
     def __init__(
-        self, store: Store, clock: Clock, state: Callable[[str], Awaitable[State]], call_timeout: int
+        self,
+        store: Store,
+        clock: Clock,
+        state: Callable[[str], Awaitable[State]],
+        reload: Callable[[str], Awaitable[State]],
+        call_timeout: int,
     ) -> None:
-        """`state` reads a saga; `call_timeout` is in microseconds."""
+        """`state` tells what this worker knows of a saga, `reload` what the log says; `call_timeout` is in microseconds."""
         self._store = store
         self._clock = clock
         self._state = state
+        self._reload = reload
         self._call_timeout = call_timeout
         self._calls: deque[Call] = deque()
         self._ends: dict[str, list[asyncio.Future[State]]] = {}
+        self._closed = False
 
     def call(self) -> Call:
         """A new caller; it fails with UnavailableError when its time is up."""
@@ -64,6 +71,8 @@ class Waiting:
         self._ends.setdefault(saga_id, []).append(future)
         try:
             state = await self._state(saga_id)
+            if state.live and self._closed:
+                raise UnavailableError("this process has stopped; the saga goes on elsewhere")
             return await future if state.live else state
         finally:
             left = [each for each in self._ends.pop(saga_id, ()) if each is not future]
@@ -99,4 +108,21 @@ class Waiting:
         if not waited:
             return
         for row in await self._store.find(Query(ids=waited, statuses=ENDED, limit=len(waited))):
-            self.ended(await self._state(row.id))
+            try:
+                self.ended(await self._reload(row.id))
+            except CodecError as error:
+                self._fail_ends(row.id, error)
+
+    def _fail_ends(self, saga_id: str, error: UnwindError) -> None:
+        for future in self._ends.pop(saga_id, ()):
+            if not future.done():
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """The process has stopped: nobody is to wait in vain."""
+        self._closed = True
+        gone = UnavailableError("this process has stopped; the outcome is unknown, repeat the call")
+        while self._calls:
+            self._calls.popleft().failed(gone)
+        for saga_id in list(self._ends):
+            self._fail_ends(saga_id, gone)

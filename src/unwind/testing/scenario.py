@@ -25,7 +25,8 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from unwind.core.codec import SAGA_EVENTS, fold
-from unwind.core.decide import Verdict, decide
+from unwind.core.decide import decide
+from unwind.core.draft import Verdict
 from unwind.core.messages import (
     Cancel,
     Effect,
@@ -42,8 +43,9 @@ from unwind.core.messages import (
     Start,
     Tick,
 )
+from unwind.core.pending import due, pending
 from unwind.core.saga import Command, Saga
-from unwind.core.state import NEW, ShownStatus, State, due, pending
+from unwind.core.state import NEW, ShownStatus, State
 
 C = TypeVar("C")
 

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -36,8 +36,10 @@ class Writer(sqlite3.Connection):
 
     def close(self) -> None:
         """Leave fresh statistics to the next start, close the file, give the lock back."""
-        self.execute("pragma analysis_limit = 400")
-        self.execute("pragma optimize")
+        # Statistics are a nicety; a file that cannot take them is closed all the same.
+        with suppress(sqlite3.Error):
+            self.execute("pragma analysis_limit = 400")
+            self.execute("pragma optimize")
         super().close()
         self.lock.close()
 

@@ -102,10 +102,12 @@ class ThreadLane:
             while group := self._next_group():
                 outcomes = self._execute([job for job, _ in group])
                 self._tell(self._answer, [future for _, future in group], outcomes)
-            self._finish()
         finally:
             # Also when this thread dies of a bug, which `threading.excepthook` reports: nobody may wait for ever.
-            self._tell(self._end)
+            try:
+                self._finish()
+            finally:
+                self._tell(self._end)
 
     def _next_group(self) -> list[tuple[Job, asyncio.Future[Any]]]:
         group: list[tuple[Job, asyncio.Future[Any]]] = []

@@ -158,13 +158,15 @@ class SQLiteStore:
     async def find(self, query: Query) -> Sequence[SagaRow]:
         if not storable(query.definition):
             return []
-        before_at, before_id = query.before or (LARGEST, "")
+        started_to = LARGEST if query.started_to is None else query.started_to
+        before_at, before_id = query.before or (LARGEST - 1, "")
         parameters = {
             "ids": to_json([saga for saga in query.ids if storable(saga)]),
             "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
             "definition": query.definition,
             "started_from": -LARGEST if query.started_from is None else query.started_from,
-            "started_to": LARGEST if query.started_to is None else query.started_to,
+            # A bound that the index understands; the pair only breaks the tie.
+            "started_to": min(started_to, before_at + 1),
             "before_at": before_at,
             "before_id": before_id,
             "limit": query.limit,

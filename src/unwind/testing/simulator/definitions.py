@@ -117,7 +117,9 @@ class _SimStep(Step[Any, Any]):
 class SimCommandStep(_SimStep, CommandStep[SimContext, Answered]):
     """A step at a participant."""
 
-    resend = timedelta(seconds=2)
+    def __init__(self, shape: _Shape) -> None:
+        super().__init__(shape)
+        self.resend = min(shape.timeout * 2 / 3, timedelta(seconds=4))  # type: ignore[misc]
 
     def execute(self, context: SimContext) -> Command:
         return COMMANDS[self.service][0](context.saga, self.name)

@@ -44,8 +44,8 @@ GRACE = 20.0
 PATIENCE = 12.0
 """How long a client waits for an answer, in seconds: its process may be gone."""
 STEPS = 300_000
-CLAIM_PUSH = 3 * SECOND
-SLACK = SECOND
+CLAIM_PUSH = SECOND * 3 // 2
+SLACK = SECOND * 6 // 10
 """By how much a wake-up may be late beside a claim: jitter of a tick that is on its way."""
 
 LIMITS = Limits(

@@ -1,0 +1,69 @@
+"""A decision, and one in the making: the state so far and the events that led to it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from unwind.core.author import ask
+from unwind.core.messages import Attempt, Direction, DomainRecorded, Event, Moment, Record
+from unwind.core.saga import Saga, StepPlan
+from unwind.core.state import State, evolve
+
+Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """What one input does: the events, the domain events that go with them, and the state after both."""
+
+    state: State
+    events: tuple[Event, ...] = ()
+    records: tuple[Record, ...] = ()
+    verdict: Verdict = "accepted"
+    """For whoever asked: whether the input counted, and if not, why."""
+    reason: str = ""
+
+
+class Draft:
+    """A decision being made. Lives no longer than one call of `decide`."""
+
+    __slots__ = ("at", "events", "moment", "records", "saga", "state")
+
+    def __init__(self, saga: Saga[Any], state: State, moment: Moment) -> None:
+        self.saga = saga
+        self.state = state
+        self.moment = moment
+        self.at = moment.at
+        self.events: list[Event] = []
+        self.records: list[Record] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+        self.state = evolve(self.state, event)
+
+    def record(self, records: Sequence[Record]) -> None:
+        counts: dict[str, int] = {}
+        for record in records:
+            counts[record.stream] = counts.get(record.stream, 0) + 1
+        for stream, count in counts.items():
+            self.emit(DomainRecorded(self.at, stream, count))
+        self.records.extend(records)
+
+    def decision(self, verdict: Verdict = "accepted") -> Decision:
+        return Decision(self.state, tuple(self.events), tuple(self.records), verdict)
+
+    def plan(self, step: str) -> StepPlan:
+        return self.saga.by_name[step]
+
+    def context(self) -> Any:
+        return ask("the context", self.saga.decode_context, self.state.context)
+
+    def attempt(self, plan: StepPlan, direction: Direction, number: int) -> Attempt:
+        """A new attempt, its timings frozen. Re-sends are spread by jitter so that a batch's sagas do not wake as one."""
+        if plan.shape == "action":
+            return Attempt(self.at, number, lease=plan.lease, runner=self.moment.worker)
+        if plan.shape == "record":
+            return Attempt(self.at, number)
+        timeout = plan.timeout if direction == "do" else plan.undo_timeout
+        resend = min(plan.resend, timeout // 2)
+        return Attempt(self.at, number, self.at + timeout, resend - int(resend * 0.2 * self.moment.jitter))

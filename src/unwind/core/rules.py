@@ -1,0 +1,64 @@
+"""The rules of `decide` that are questions about a state: each a small function, called by its name in this module."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from unwind.core.messages import Reply, effect_id
+from unwind.core.saga import Saga, StepPlan
+from unwind.core.state import State, StepRun
+
+
+def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[str, ...]:
+    """Every started step that is not definitely refused, last first (rule 4)."""
+    return tuple(run.step for run in reversed(runs) if must_undo(run) and saga.by_name[run.step].undoable)
+
+
+def must_undo(run: StepRun) -> bool:
+    """Done, unknown, outstanding, or waiting in a backoff: its effect happened or may have."""
+    return run.status in {"done", "unknown", "outstanding", "backoff"}
+
+
+def overdue(state: State, at: int) -> bool:
+    """Past the deadline, where it holds (rule 6)."""
+    return deadline_holds(state) and state.deadline is not None and at >= state.deadline
+
+
+def still_running(state: State, plan: StepPlan, at: int, leases: Mapping[str, int] | None) -> bool:
+    """Whether an action that is to be undone may still be at work (rule 10). Only a tick knows the leases (else None)."""
+    if plan.shape != "action":
+        return False
+    run = state.run(plan.name)
+    if run is None or run.status != "outstanding":
+        return False
+    return leases is None or at < lease_end(run, leases.get(effect_id(state.saga_id, plan.name, "do"), 0))
+
+
+def awaited_action(state: State, plan: StepPlan, run: StepRun) -> bool:
+    """Whether this is an action that must end before its undo may begin (rule 10)."""
+    waits = state.status == "compensating" and state.undo is None and run.step in state.targets
+    return waits and plan.shape == "action" and run.status == "outstanding"
+
+
+def current(run: StepRun, reply: Reply) -> bool:
+    """Whether a failure belongs to the attempt in progress (rule 2)."""
+    return reply.attempt == run.attempt.number
+
+
+def forward_only(state: State, run: StepRun) -> bool:
+    """Past the pivot: not even a refusal turns the saga round (rule 6)."""
+    return state.pivoted and not run.pivot
+
+
+def held(state: State) -> bool:
+    """The pivot has been started: nothing outstanding is ever given up (rule 6)."""
+    return state.pivoted
+
+
+def deadline_holds(state: State) -> bool:
+    """Whether passing the deadline would turn the saga round; past the pivot it is an alarm only."""
+    return state.deadline is not None and state.status == "running" and not state.pivoted
+
+
+def lease_end(run: StepRun, held_until: int) -> int:
+    """Until when nobody but its runner may touch an action."""
+    return max(run.attempt.at + run.attempt.lease, held_until)
