@@ -226,11 +226,48 @@ def unknown_commit_is_believed() -> Patches:
     return [swap(loop.Loop, "_commit", commit), swap(loop.Loop, "_disbelieve", disbelieve)]
 
 
+def leave_it(*_: Any) -> None:
+    """Nothing is brought forward."""
+
+
+class _Comparing:
+    """The row is written iff the saga is due earlier than in the state before; a commit brings nothing forward."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.commit = loop.Loop._commit
+        self.right = unit.writes_row
+
+    def patches(self) -> Patches:
+        comparing = self
+
+        async def commit(self: Any, decided: list[Any], now: int) -> Any:
+            comparing.now = now
+            return await comparing.commit(self, decided, now)
+
+        return [
+            swap(loop.Loop, "_commit", commit),
+            swap(unit, "writes_row", self.writes_row),
+            swap(MemoryStore, "_bring_forward", leave_it),
+        ]
+
+    def writes_row(self, decided: Any) -> bool:
+        new, old = pending.due(decided.after, self.now), pending.due(decided.before, self.now)
+        return self.right(decided) or (new is not None and (old is None or new < old))
+
+
+@mutant
+def row_is_compared_with_the_state_before() -> Patches:
+    """The row may be claimed and moved between a decision and its commit: comparing at the decision is not enough."""
+    return _Comparing().patches()
+
+
 class _Remembering:
     """`wake_at` is written by comparing with the worker's memory of the row."""
 
     def __init__(self) -> None:
         self.loop: Any = None
+        self.now = 0
         self.rows: dict[tuple[int, str], int | None] = {}
         self.commit = loop.Loop._commit
         self.tick = loop.Loop.tick
@@ -239,7 +276,7 @@ class _Remembering:
         remembering = self
 
         async def commit(self: Any, decided: list[Any], now: int) -> Any:
-            remembering.loop = self
+            remembering.loop, remembering.now = self, now
             return await remembering.commit(self, decided, now)
 
         def tick(self: Any, saga_id: str, token: int) -> None:
@@ -250,12 +287,13 @@ class _Remembering:
             swap(loop.Loop, "_commit", commit),
             swap(loop.Loop, "tick", tick),
             swap(unit, "writes_row", self.writes_row),
+            swap(MemoryStore, "_bring_forward", leave_it),
         ]
 
-    def writes_row(self, decided: Any, now: int) -> bool:
+    def writes_row(self, decided: Any) -> bool:
         before, after = decided.before, decided.after
         key = (id(self.loop), after.saga_id)
-        new = pending.due(after, now)
+        new = pending.due(after, self.now)
         known = self.rows.get(key)
         writes = before.shown_status != after.shown_status or (new is not None and (known is None or new < known))
         if writes:
@@ -272,7 +310,10 @@ def row_is_compared_with_memory() -> Patches:
 @mutant
 def tick_trusts_the_cache() -> Patches:
     """Design 2.2.5: 0.7 %: a tick reads the log after its claim."""
-    return [swap(loop, "must_reload", lambda entries: False)]
+    return [
+        swap(loop, "must_reload", lambda entries: False),
+        swap(loop, "is_proven", lambda made, *, loaded: True),
+    ]
 
 
 @mutant
@@ -284,6 +325,17 @@ def wake_up_is_moved_blindly() -> Patches:
             row = self._rows.get(moved.id)
             if row is not None and row.wake_at is not None:
                 self._rows[moved.id] = replace(row, wake_at=moved.wake_at)
+
+    return [swap(MemoryStore, "move", move)]
+
+
+@mutant
+def wake_up_is_moved_past_newer_events() -> Patches:
+    """A move decided before an event must not undo what the event's commit found in order."""
+    right = MemoryStore.move
+
+    async def move(self: MemoryStore, moves: Sequence[Move]) -> None:
+        await right(self, [replace(moved, version=NEVER) for moved in moves])
 
     return [swap(MemoryStore, "move", move)]
 
@@ -317,7 +369,7 @@ def heartbeat_moves_the_wake_up() -> Patches:
             row = self._shared._rows.get(effect.rsplit("/", 2)[0])
             if row is not None and row.wake_at is not None:
                 self._shared._rows[row.id] = replace(row, wake_at=self._world.now() + duration)
-                self._world.moved([Move(row.id, 0, 0)])
+                self._world.moved([Move(row.id, 0, 0, 0)])
 
     return [swap(ports.SimStore, "lease", lease)]
 

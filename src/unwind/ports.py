@@ -59,6 +59,9 @@ class Unit(Struct, frozen=True, gc=False):
     """Written when present; insert or update by id."""
     others: tuple[StreamAppend, ...] = ()
     snapshot: Snapshot | None = None
+    wake_at: int | None = None
+    """Without a row: the saga's wake-up is brought forward to this where it stands later. It may have been moved, for good
+    reasons then, between the decision and its commit."""
 
 
 class Committed(Struct, frozen=True, gc=False):
@@ -93,11 +96,13 @@ class Claimed(Struct, frozen=True, gc=False):
 
 
 class Move(Struct, frozen=True, gc=False):
-    """Move a wake-up without an event; applies only where `wake_at` still equals the token."""
+    """Move a wake-up without an event; applies only where `wake_at` still equals the token and no event has come since."""
 
     id: str
     token: int
     wake_at: int
+    version: int
+    """How many events the saga had when this was decided."""
 
 
 class LogEntry(Struct, frozen=True, gc=False):

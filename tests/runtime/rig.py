@@ -1,4 +1,4 @@
-"""Engines under a microscope: virtual time, a store and a bus that do as they are told, participants that answer as told."""
+"""Engines under a microscope: virtual time, a store and a bus that do as they are told, participants likewise."""
 
 import asyncio
 from collections import Counter, deque
@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec
 import structlog
 from msgspec import Raw
 from msgspec.json import encode
+from msgspec.structs import asdict, replace
 from tests.core.trips import BOOKED, Trip
 
 from unwind.buses.memory import MemoryBus
@@ -17,8 +18,21 @@ from unwind.core.codec import SAGA_EVENTS, Snapshot
 from unwind.core.messages import Direction, Event, Reply
 from unwind.core.saga import ActionCall, ActionStep, Saga
 from unwind.errors import RejectedError, UnavailableError
-from unwind.ports import COMMANDS, REPLIES, Bus, Claimed, Committed, Delivery, Loaded, Message, Move, Store, Subscription
-from unwind.ports import Tail, Unit
+from unwind.ports import (
+    COMMANDS,
+    REPLIES,
+    Bus,
+    Claimed,
+    Committed,
+    Delivery,
+    Loaded,
+    Message,
+    Move,
+    Store,
+    Subscription,
+    Tail,
+    Unit,
+)
 from unwind.runtime.engine import Engine
 from unwind.runtime.inbox import Entry
 from unwind.runtime.limits import SECOND, Limits
@@ -57,7 +71,7 @@ class ScriptedStore(MemoryStore):
         super().__init__(now)
         self.trace: Trace = [] if trace is None else trace
         self.calls: Counter[str] = Counter()
-        self.faults: deque[Fault] = deque()
+        self.faults: deque[Fault | None] = deque()
         self.poisoned: set[str] = set()
         self.down = False
         self.gate = asyncio.Event()
@@ -135,9 +149,7 @@ class ScriptedStore(MemoryStore):
         """Spoil the first commit of a stream."""
         entries = self._streams[stream]
         first = min(entries)
-        spoilt = entries[first].__class__(
-            **{name: getattr(entries[first], name) for name in entries[first].__struct_fields__} | {"events": events}
-        )
+        spoilt = replace(entries[first], events=events)
         self._log[self._log.index(entries[first])] = entries[first] = spoilt
 
 
@@ -197,8 +209,15 @@ def ids(deliveries: Sequence[Delivery]) -> tuple[str, ...]:
 def reply(command: Message, outcome: str = "ok", *, payload: object = BOOKED, reason: str = "") -> Message:
     """A participant's answer."""
     return Message(
-        command.id, "agency.booked", Raw(encode(payload)), command.saga_id, command.step, command.direction,
-        command.attempt, outcome=outcome, reason=reason,
+        command.id,
+        "agency.booked",
+        Raw(encode(payload)),
+        command.saga_id,
+        command.step,
+        command.direction,
+        command.attempt,
+        outcome=outcome,
+        reason=reason,
     )
 
 
@@ -267,7 +286,6 @@ class Rig:
 
     def engine(self, worker: str = "w1", *sagas: Saga[Any], store: Store | None = None, **limits: int) -> Engine:
         """A worker that does not run yet."""
-        changed = Limits(**{name: getattr(self.limits, name) for name in Limits.__struct_fields__} | limits)
         return Engine(
             store or self.store,
             self.bus,
@@ -276,7 +294,7 @@ class Rig:
             worker=worker,
             new_id=self.new_id,
             jitter=lambda: 0.0,
-            limits=changed,
+            limits=Limits(**asdict(self.limits) | limits),
         )
 
     async def launch(
@@ -285,11 +303,16 @@ class Rig:
         """A worker that runs; with a sweeper if asked."""
         engine = self.engine(worker, *sagas, store=store, **limits)
         await engine.open()
-        self.tasks[engine] = [asyncio.create_task(engine.run())]
+        self.tasks[engine] = [self.runs(engine.run())]
         if sweeps:
-            sweeper = Sweeper(engine, store or self.store, self.clock)
-            self.tasks[engine].append(asyncio.create_task(sweeper.run()))
+            self.tasks[engine].append(self.runs(Sweeper(engine, store or self.store, self.clock).run()))
         return engine
+
+    def runs(self, part: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A part that may be cancelled, but not fail: if it does, so does the test."""
+        task = asyncio.create_task(part)
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.result())
+        return task
 
     async def kill(self, engine: Engine) -> None:
         """Ends at once; nothing is cleaned up."""

@@ -20,8 +20,7 @@ TRIP = trip()
 def position(trace: Trace, what: str, about: str) -> int:
     """Where something is first said of an id."""
     return next(
-        number for number, entry in enumerate(trace)
-        if entry[0] == what and any(about in part for part in entry[1:])
+        number for number, entry in enumerate(trace) if entry[0] == what and any(about in part for part in entry[1:])
     )
 
 
@@ -109,9 +108,7 @@ async def test_replies_that_make_no_sense_count_as_failures_or_as_nothing() -> N
     await rig.bus.publish(REPLIES, forged)
     await rig.until(lambda: rig.trace[-1][0] == "ack")
     assert len(rig.scripted.events(saga_id)) == 2
-    endless = Message(**{name: getattr(command, name) for name in Message.__struct_fields__} | {
-        "outcome": "ok", "payload": Raw(b'"' + b"x" * 200 + b'"'), "reason": "y" * 5_000,
-    })
+    endless = reply(command, payload="x" * 200, reason="y" * 5_000)
     await rig.bus.publish(REPLIES, [endless])
     await rig.until(lambda: len(rig.scripted.events(saga_id)) == 3)
     failed = rig.scripted.events(saga_id)[-1]
@@ -178,7 +175,8 @@ async def test_every_attempt_is_awaited_for_its_timeout() -> None:
     retried = [event for event in rig.scripted.events(saga_id) if isinstance(event, StepRetried)]
     assert [event.attempt.number for event in retried] == [2, 3]
     assert 13_000_000 <= rig.clock.monotonic() <= 13_000_000 + 6 * 500_000
-    attempts = [message.attempt for _, messages in rig.bus.published for message in messages if message.direction == "do"]
+    sent = [message for _, messages in rig.bus.published for message in messages]
+    attempts = [message.attempt for message in sent if message.direction == "do"]
     assert attempts == sorted(attempts)
     assert set(attempts) == {1, 2, 3}
 
@@ -190,7 +188,7 @@ async def test_a_wake_up_moves_on_only_with_its_token() -> None:
     saga_id = (await engine.start(TRIP, Trip())).saga_id
     at = rig.scripted.wake_at(saga_id)
     assert at is not None
-    await rig.scripted.move([Move(saga_id, at - 1, at + 77)])
+    await rig.scripted.move([Move(saga_id, at - 1, at + 77, 2)])
     assert rig.scripted.wake_at(saga_id) == at
     engine.loop.tick(saga_id, at - 1)  # claimed by somebody else since
     await rig.until(lambda: rig.scripted.calls["move"] == 2)

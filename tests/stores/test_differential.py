@@ -1,9 +1,12 @@
 """Random operations: SQLite answers as the memory store does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from unwind.ports import Claimed, Committed, Move, Unit
 from unwind.stores.memory import MemoryStore
 from unwind.stores.sqlite import SQLiteStore
 from unwind.testing.differential import EFFECTS, Walk
@@ -21,11 +24,63 @@ async def test_sqlite_answers_as_the_oracle(seed: int, tmp_path: Path) -> None:
     assert walk.effects.keys() == EFFECTS
 
 
-async def test_a_store_that_forgets_one_kind_of_write_is_found_out() -> None:
-    class Forgetful(MemoryStore):
-        async def move(self, moves: object) -> None:
-            """Nothing is moved."""
+class Untouched(MemoryStore):
+    """Moves nothing."""
 
+    async def move(self, moves: Sequence[Move]) -> None:
+        self._refuse_when_closed()
+
+
+class Unpushed(MemoryStore):
+    """Claims without a push."""
+
+    async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
+        rows = dict(self._rows)
+        claimed = await super().claim(limit, push, revisions)
+        self._rows = rows
+        return claimed
+
+
+class Unleased(MemoryStore):
+    """Leases end at once."""
+
+    async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
+        await super().lease(effect_ids, 0)
+
+
+class Stuck(MemoryStore):
+    """The cursor stays where it is."""
+
+    async def advance(self, consumer: str, cursor: str) -> None:
+        self._refuse_when_closed()
+
+
+class Late(MemoryStore):
+    """Leaves the wake-up where it is when a unit brings no row."""
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        return await super().commit([replace(unit, wake_at=None) for unit in units])
+
+
+class Torn(MemoryStore):
+    """Loses what goes with a unit of a batch whose last unit met a conflict."""
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        lost = units[-1].head.version in self._streams.get(units[-1].head.stream, ())
+        return await super().commit([replace(unit, others=()) for unit in units] if lost else units)
+
+
+class Sinking(MemoryStore):
+    """Takes the snapshot that comes last for the newest."""
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        committed = await super().commit(units)
+        self._snapshots |= {each.head.stream: each.snapshot for each in units if each.snapshot is not None}
+        return committed
+
+
+@pytest.mark.parametrize("broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking])
+async def test_a_store_with_one_fault_is_found_out(broken: type[MemoryStore]) -> None:
     clock = StoreClock()
     with pytest.raises(AssertionError, match="seed 1, operation"):
-        await Walk(MemoryStore(clock), Forgetful(clock), clock, 1).run(300)
+        await Walk(MemoryStore(clock), broken(clock), clock, 1).run(300)

@@ -12,6 +12,8 @@ from unwind.core.saga import Command, Outcome, Saga, StepPlan
 
 T = TypeVar("T")
 
+SAGA = "saga"
+"""The category of the sagas' own streams."""
 LONGEST_REASON = 1_000
 """Characters kept of what an author's function says or raises."""
 
@@ -72,10 +74,17 @@ def checked_records(question: str, records: Iterable[object]) -> list[Record]:
 
 
 def storable_record(record: Record) -> bool:
-    """Whether its parts are what they are declared to be; nobody checked when it was made."""
+    """Whether its parts are what they are declared to be; nobody checked when it was made.
+
+    An event without a name in `type` could be written, and never published. The category of sagas is theirs.
+    """
     event: object = record.event
-    names: tuple[object, ...] = (record.stream, record.category)
-    return isinstance(event, Struct) and all(isinstance(name, str) and name for name in names)
+    if not isinstance(event, Struct) or record.category == SAGA:
+        return False
+    shape = event.__struct_config__
+    names: tuple[object, ...] = (record.stream, record.category, shape.tag)
+    named = all(isinstance(name, str) and name for name in names)
+    return named and shape.tag_field == "type" and not shape.array_like
 
 
 def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:

@@ -44,7 +44,7 @@ class _Job:
 
 
 class ActionPool:
-    """At most `size` actions at a time, at most `backlog` wait; what finds no place is driven again by its saga's wake-up."""
+    """At most `size` actions at a time, at most `backlog` wait; what finds no place comes again by its wake-up."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ActionPool:
     ) -> None:
         """`report` gets each outcome, once, on the event loop.
 
-        `watch_every` (microseconds) is how coarsely timeouts and leases are watched; `largest` bounds a result in bytes.
+        `watch_every` (microseconds) is how coarsely timeouts and leases are watched; `largest` bounds results (bytes).
         """
         self._largest = largest
         self._store = store
@@ -116,14 +116,16 @@ class ActionPool:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         try:
-            while not self._closed:
+            while True:
                 self._waking = False
-                while self._queue:
+                while self._queue and not self._closed:
                     job = self._queue.popleft()
                     if self._queue:
                         self._wake_one()
                     job.task = task
                     await self._run(job)
+                if self._closed:
+                    return
                 future = loop.create_future()
                 self._idle.append(future)
                 await future

@@ -93,7 +93,7 @@ class Loop:
         """Work until stopped or cancelled."""
         async with asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._pool.run()), tasks.create_task(self._intake.run())]
-            await asyncio.gather(*(tasks.create_task(self._work()) for _ in range(self._limits.batches_in_flight)))
+            await asyncio.wait([tasks.create_task(self._work()) for _ in range(self._limits.batches_in_flight)])
             for helper in helpers:
                 helper.cancel()
         await self._intake.close()
@@ -186,16 +186,18 @@ class Loop:
         states, leases = await self._load(batch)
         now = self._time.now()
         decided: list[Decided] = []
-        doubtful: list[str] = []  # no commit proves a cached state right where there is nothing to commit: reload it
+        doubtful: list[str] = []
         answers: dict[str, Answers] = {}
         for saga_id in sorted(states):
             waiting: Answers = []
             answers[saga_id] = waiting
             made = self._decide(states[saga_id], batch[saga_id], leases.get(saga_id, {}), now, waiting)
-            if made is not None and not made.events and saga_id not in leases:
-                doubtful.append(saga_id)
-            elif made is not None:
+            if made is None:
+                continue
+            if is_proven(made, loaded=saga_id in leases):
                 decided.append(made)
+            else:
+                doubtful.append(saga_id)
         lost = await self._commit([made for made in decided if made.events], now)
         lost.update(dict.fromkeys(doubtful))
         for saga_id, error in lost.items():
@@ -399,10 +401,15 @@ class Loop:
         for made in ticked:
             at = due(made.after, now)
             if at is not None and made.token is not None:
-                moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON)))
+                moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON), made.after.version))
         if moves:
             moves.sort(key=lambda move: move.id)
             await self._store.move(moves)
+
+
+def is_proven(made: Decided, *, loaded: bool) -> bool:
+    """A commit proves the state that it was decided on. Where there is nothing to commit, the state must have been loaded."""
+    return bool(made.events) or loaded
 
 
 def must_reload(entries: Iterable[Entry]) -> bool:

@@ -4,6 +4,7 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
+from unwind.core.author import SAGA
 from unwind.errors import UnavailableError
 from unwind.ports import EVENTS, Bus, Clock, LogEntry, Message, Store
 from unwind.runtime.limits import Limits
@@ -47,7 +48,7 @@ class Publisher:
         tail = await self._store.tail(CONSUMER, self._limits.publish)
         by_category: dict[str, list[Message]] = {}
         for entry in tail.entries:
-            if entry.category != "saga":
+            if entry.category != SAGA:
                 by_category.setdefault(entry.category, []).extend(_messages(entry))
         for category, messages in by_category.items():
             await self._bus.publish(EVENTS + category, messages)

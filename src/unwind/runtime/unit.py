@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from unwind.core.author import SAGA
 from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
 from unwind.core.pending import due, effect_of, outstanding, pending
@@ -36,30 +37,30 @@ class Decided(Struct, gc=False):
 def make_unit(decided: Decided, now: int) -> Unit:
     """Everything the decision writes."""
     before, after, events = decided.before, decided.after, decided.events
-    head = StreamAppend(after.saga_id, "saga", before.version + 1, len(events), SAGA_EVENTS.encode(events))
-    row = make_row(decided.saga, after, now) if writes_row(decided, now) else None
+    head = StreamAppend(after.saga_id, SAGA, before.version + 1, len(events), SAGA_EVENTS.encode(events))
     others = _domain_appends(before, decided.records) if decided.records else ()
-    return Unit(head, row, others, _snapshot(before, after))
+    wake_at = due(after, now)
+    row = make_row(decided.saga, after, now, wake_at) if writes_row(decided) else None
+    return Unit(head, row, others, _snapshot(before, after), wake_at)
 
 
-def writes_row(decided: Decided, now: int) -> bool:
-    """Iff the status changed, or the saga is due earlier than before, or a wake-up is handled: never by comparing with a
-    remembered row, which another worker may have changed."""
-    before, after = decided.before, decided.after
-    if decided.token is not None or before.shown_status != after.shown_status:
-        return True
-    new, old = due(after, now), due(before, now)
-    return new is not None and (old is None or new < old)
+def writes_row(decided: Decided) -> bool:
+    """Iff the status changed or a wake-up is handled; else the commit only brings the wake-up forward where it stands later.
+
+    Never by comparing with what the row was: neither a remembered row nor the state before tells where another worker's claim
+    has put the wake-up by the time of this commit.
+    """
+    return decided.token is not None or decided.before.shown_status != decided.after.shown_status
 
 
-def make_row(saga: Saga[Any], state: State, now: int) -> SagaRow:
+def make_row(saga: Saga[Any], state: State, now: int, wake_at: int | None) -> SagaRow:
     """The read row of a state."""
     return SagaRow(
         state.saga_id,
         saga.revision,
         saga.name,
         state.shown_status,
-        due(state, now),
+        wake_at,
         state.correlation_id,
         state.started_at,
         now,

@@ -49,7 +49,7 @@ class Waiting:
         reload: Callable[[str], Awaitable[State]],
         call_timeout: int,
     ) -> None:
-        """`state` tells what this worker knows of a saga, `reload` what the log says; `call_timeout` is in microseconds."""
+        """`state` tells what this worker knows of a saga, `reload` what the log says. `call_timeout`: microseconds."""
         self._store = store
         self._clock = clock
         self._state = state

@@ -80,6 +80,8 @@ class MemoryStore:
                 self._append(append, now)
             if unit.row is not None:
                 self._write(unit.row)
+            elif unit.wake_at is not None:
+                self._bring_forward(unit.head.stream, unit.wake_at)
             self._keep(unit.head.stream, unit.snapshot)
         return Committed(now, frozenset(unit.head.stream for unit in won))
 
@@ -100,7 +102,8 @@ class MemoryStore:
         self._refuse_when_closed()
         for move in moves:
             row = self._rows.get(move.id)
-            if row is not None and row.wake_at == move.token:
+            newer = max(self._streams.get(move.id, ()), default=0) > move.version
+            if row is not None and row.wake_at == move.token and not newer:
                 self._rows[move.id] = replace(row, wake_at=move.wake_at)
 
     async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
@@ -159,6 +162,11 @@ class MemoryStore:
             self._awake.discard(row.id)
         else:
             self._awake.add(row.id)
+
+    def _bring_forward(self, saga: str, wake_at: int) -> None:
+        row = self._rows.get(saga)
+        if row is not None and row.wake_at is not None and row.wake_at > wake_at:
+            self._rows[saga] = replace(row, wake_at=wake_at)
 
     def _keep(self, stream: str, snapshot: Snapshot | None) -> None:
         if snapshot is None:

@@ -18,7 +18,18 @@ REVISIONS = ["order@1#a", "order@2#b", "trip@1#c"]
 STATUSES = (*LIVE, *ASLEEP)
 EFFECTS = frozenset(
     (
-        *("won", "lost", "poison refused", "orphan refused", "claimed", "moved", "not moved", "leased", "lease ended"),
+        *(
+            "won",
+            "lost",
+            "poison refused",
+            "orphan refused",
+            "brought forward",
+            "claimed",
+            "moved",
+            "not moved",
+            "leased",
+            "lease ended",
+        ),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
     )
 )
@@ -54,6 +65,7 @@ class Walk:
             )
             self._clock.at += self._random.choice((0, 1, 1, 10))
             await self._random.choice(kinds)()
+            await self._compare_rows()
             if self._steps % 20 == 0:
                 await self._compare_contents()
         await self._compare_contents()
@@ -63,7 +75,13 @@ class Walk:
     async def _commit(self) -> None:
         sagas = self._random.sample(SAGAS, self._random.randint(1, 8))
         units = [self._unit(saga) for saga in sagas]
+        before = await self._wake_ups()
         answer = await self._both(f"commit {units}", lambda store: store.commit(units))
+        after = await self._wake_ups()
+        self._saw(
+            "brought forward",
+            any(not u.row and before.get(s) != after.get(s) for s, u in zip(sagas, units, strict=True)),
+        )
         if isinstance(answer, type):
             orphans = [
                 row for row in (unit.row for unit in units) if row and (row.status in ASLEEP) != (row.wake_at is None)
@@ -90,7 +108,9 @@ class Walk:
             kept = Snapshot(
                 head.version + head.count - 1, 1, random.getrandbits(32), random.randbytes(random.randint(0, 40))
             )
-        return Unit(head, self._row(saga) if random.random() < 0.6 else None, others, kept)
+        row = self._row(saga) if random.random() < 0.6 else None
+        wake_at = self._clock.at + random.randint(-5, 30) if random.random() < 0.6 else None
+        return Unit(head, row, others, kept, wake_at)
 
     def _append(self, stream: str, category: str, ahead: int, *, stale: float) -> StreamAppend:
         random = self._random
@@ -118,14 +138,20 @@ class Walk:
         answer = await self._both(f"claim {limit} {push} {known}", lambda store: store.claim(limit, push, known))
         self._tokens |= answer.tokens
         self._saw("claimed", answer.tokens)
+        if self._random.random() < 0.5:
+            await self._move()
 
     async def _move(self) -> None:
-        sagas = self._random.sample(SAGAS, 4)
-        moves = [Move(saga, self._tokens.get(saga, 0), self._clock.at + self._random.randint(1, 30)) for saga in sagas]
+        random = self._random
+        moves = []
+        for saga in random.sample(SAGAS, 8):
+            known = random.choice((0, self._last[saga], self._last[saga]))
+            moves.append(Move(saga, self._tokens.get(saga, 0), self._clock.at + random.randint(1, 30), known))
         before = await self._wake_ups()
         await self._both(f"move {moves}", lambda store: store.move(moves))
+        after = await self._wake_ups()
         for move in moves:
-            self._saw("moved" if before.get(move.id) == move.token else "not moved")
+            self._saw("not moved" if before.get(move.id) == after.get(move.id) else "moved")
 
     async def _wake_ups(self) -> dict[str, int | None]:
         return {row.id: row.wake_at for row in await self._stores[0].find(Query(limit=len(SAGAS)))}
@@ -190,17 +216,17 @@ class Walk:
         streams = dict.fromkeys(SAGAS + [f"order of {saga}" for saga in SAGAS], 0)
         await self._both("contents", lambda store: store.load(streams, snapshots=False))
         await self._both("snapshots", lambda store: store.load(streams))
-        await self._both("rows", lambda store: store.find(Query(limit=len(SAGAS))))
         logs = [(await store.tail("nobody", 1_000_000)).entries for store in self._stores]
         self._agree("log", *(sorted(_comparable(entry) for entry in log) for log in logs))
         for log in (*logs, *self._handed):
             for stream in streams:
                 versions = [entry.version for entry in log if entry.stream == stream]
-                assert len(set(versions)) == len(versions), (
-                    f"seed {self._seed}: {stream} is handed out twice: {versions}"
-                )
+                assert len(set(versions)) == len(versions), f"{self._place()}: {stream} is handed out twice: {versions}"
         for log, handed in zip(logs, self._handed, strict=True):
             self._agree("handed out", [*log[: len(handed)]], handed)
+
+    async def _compare_rows(self) -> None:
+        await self._both("rows", lambda store: store.find(Query(limit=len(SAGAS))))
 
     async def _both(self, operation: str, call: Callable[[Store], Awaitable[Any]]) -> Any:
         answers = [await _outcome(call(store)) for store in self._stores]
@@ -209,9 +235,10 @@ class Walk:
 
     def _agree(self, operation: str, expected: object, found: object) -> None:
         if expected != found:
-            raise AssertionError(
-                f"seed {self._seed}, operation {self._steps}: {operation}\noracle: {expected}\nstore: {found}"
-            )
+            raise AssertionError(f"{self._place()}: {operation}\noracle: {expected}\nstore: {found}")
+
+    def _place(self) -> str:
+        return f"seed {self._seed}, operation {self._steps}"
 
     def _saw(self, effect: str, proof: object = True) -> None:
         if proof:

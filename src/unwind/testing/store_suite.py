@@ -267,13 +267,24 @@ class StoreSuite:
         claims = await asyncio.gather(*(store.claim(7, 1_000, [REVISION]) for _ in range(8)))
         assert sorted(name for claim in claims for name in claim.tokens) == sorted(names)
 
-    async def test_a_wake_up_moves_only_while_its_token_stands(self, store: Store) -> None:
-        wakes = {"a": 5, "b": 6, "paused": None}
+    async def test_a_wake_up_moves_only_while_its_token_stands_and_no_event_came(self, store: Store) -> None:
+        wakes = {"a": 5, "b": 6, "newer": 5, "paused": None}
         rows = [row(name, wake, "running" if wake else "paused") for name, wake in wakes.items()]
         await store.commit([Unit(append(each.id), each) for each in rows])
-        await store.move([Move("a", 5, 50), Move("b", 5, 50), Move("paused", 0, 50), Move("unknown", 5, 50)])
-        assert {each.id: each.wake_at for each in await store.find(Query())} == {"a": 50, "b": 6, "paused": None}
+        await store.commit([unit("newer", 2)])
+        moves = {"a": 5, "b": 5, "newer": 5, "paused": 0, "unknown": 5}
+        await store.move([Move(name, token, 50, 1) for name, token in moves.items()])
+        assert {each.id: each.wake_at for each in await store.find(Query())} == wakes | {"a": 50}
         await store.move([])
+
+    async def test_a_unit_without_a_row_only_ever_brings_the_wake_up_forward(self, store: Store) -> None:
+        rows = [row("s", 50), row("asleep", None, "paused")]
+        await store.commit([Unit(append(each.id), each, wake_at=1) for each in rows])
+        for version, asked, expected in ((2, 40, 40), (3, 45, 40), (3, 1, 40), (4, None, 40), (5, 39, 39)):
+            units = [Unit(append(name, version), wake_at=asked) for name in ("s", "asleep", "rowless")]
+            await store.commit(units)
+            found = {each.id: each.wake_at for each in await store.find(Query())}
+            assert found == {"s": expected, "asleep": None}
 
     # ---------------------------------------------------------------------------------------------------------- log
 

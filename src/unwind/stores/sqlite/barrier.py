@@ -88,7 +88,7 @@ class _Database:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         self._lock = hold_file(path)
-        self.connection = sqlite3.connect(path, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         self._in_work = False
         with ExitStack() as undo:
             undo.callback(self.close)

@@ -1,37 +1,36 @@
-"""What a commit writes, encoded for its statements: rows as JSON, their bytes joined in one blob."""
+"""What a commit writes: a fixed number of statements, however many units."""
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from unwind.errors import RejectedError
-from unwind.ports import Committed, StreamAppend, Unit
+from unwind.ports import Committed, SagaRow, StreamAppend, Unit
 from unwind.stores.statements import read_statements
 
 SQL = read_statements(Path(__file__).with_name("queries.sql"))
-_encoder = msgspec.json.Encoder()
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+MOST_ROWS = 2_048
+"""In one statement; times the nine columns of a saga's row it is well below SQLite's limit of parameters."""
+_PLACES = re.compile(r"\((?:\?, )+\?\)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_json(value: Any) -> str:
-    """A parameter that holds many values. Raises RejectedError for text that no database keeps as it is."""
+    """A parameter that holds many values. Raises RejectedError for text and numbers that are not stored as they are."""
     try:
-        text = _encoder.encode(value).decode()
+        return msgspec.json.encode(value).decode()
     except (UnicodeEncodeError, OverflowError) as error:
         raise RejectedError(f"this data cannot be stored: {error}") from error
-    # SQLite's JSON functions would silently end the text there.
-    if "\\u0000" in text and _NUL.search(text):
-        raise RejectedError("text with a NUL character cannot be stored")
-    return text
 
 
 def storable(text: str) -> bool:
-    """Whether SQLite keeps this text as it is."""
+    """Whether the database keeps this text as it is, and finds it again."""
     return "\0" not in text and (text.isascii() or _SURROGATE.search(text) is None)
 
 
@@ -45,56 +44,75 @@ class Batch:
         self._won = frozenset([unit.head.stream for unit in units])
         if len(self._won) != len(units):
             raise ValueError("two units of one batch have the same head stream; fold them into one")
-        self._writes = _encode(units)
+        self._rows = _Rows(units)
 
     def write(self, database: sqlite3.Connection) -> Committed:
         """The short road, for when nobody was faster: a conflict fails it like bad data."""
         now = self._now()
-        _write(database, self._writes, now)
+        self._rows.write(database, now)
         return Committed(now, self._won)
 
     def write_winners(self, database: sqlite3.Connection) -> Committed:
         """The road that answers per saga."""
         now = self._now()
         heads = to_json([(unit.head.stream, unit.head.version) for unit in self._units])
-        lost = set(msgspec.json.decode(database.execute(SQL["taken"], {"rows": heads}).fetchone()[0]))
-        _write(database, _encode([unit for unit in self._units if unit.head.stream not in lost]), now)
+        lost = set(msgspec.json.decode(database.execute(SQL["taken"], {"heads": heads}).fetchone()[0]))
+        _Rows([unit for unit in self._units if unit.head.stream not in lost]).write(database, now)
         return Committed(now, self._won - lost)
 
 
-Write = tuple[str, dict[str, Any]]
+class _Rows:
+    """What units write, as rows of parameters."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self._appends = [_append(unit.head) for unit in units]
+        self._appends += [_append(append) for unit in units for append in unit.others]
+        self._sagas = [_saga(unit.row) for unit in units if unit.row is not None]
+        self._wake_ups = [
+            (unit.head.stream, unit.wake_at) for unit in units if unit.row is None and unit.wake_at is not None
+        ]
+        self._snapshots = [
+            (unit.head.stream, each.version, each.codec, each.checksum, each.data)
+            for unit in units
+            if (each := unit.snapshot) is not None
+        ]
+
+    def write(self, database: sqlite3.Connection, now: int) -> None:
+        for statement, parameters in _statements("append", self._appends):
+            database.execute(statement, [now, *parameters])
+        beside = {"write_sagas": self._sagas, "bring_forward": self._wake_ups, "keep_snapshots": self._snapshots}
+        for name, rows in beside.items():
+            for statement, parameters in _statements(name, rows):
+                database.execute(statement, parameters)
 
 
-def _encode(units: Sequence[Unit]) -> list[Write]:
-    # Heads first, then what goes with them: so a clash among them is never taken for a lost race.
-    appends = [unit.head for unit in units]
-    appends += [append for unit in units for append in unit.others]
-    sagas = [unit.row for unit in units if unit.row is not None]
-    snapshots = [(unit.head.stream, unit.snapshot) for unit in units if unit.snapshot is not None]
-    writes = [("append", _with_blob((_columns(append), append.events) for append in appends))]
-    if sagas:
-        writes.append(("write_sagas", {"rows": to_json(sagas)}))
-    if snapshots:
-        columns = (((stream, each.version, each.codec, each.checksum), each.data) for stream, each in snapshots)
-        writes.append(("keep_snapshots", _with_blob(columns)))
-    return writes
+def _append(append: StreamAppend) -> tuple[Any, ...]:
+    if "\0" in append.stream:
+        raise RejectedError(f"a stream's name cannot hold a NUL character: {append.stream!r}")
+    return append.stream, append.version, append.category, append.count, append.events
 
 
-def _columns(append: StreamAppend) -> tuple[Any, ...]:
-    return append.stream, append.version, append.category, append.count
+def _saga(row: SagaRow) -> tuple[Any, ...]:
+    if "\0" in f"{row.id}{row.revision}{row.definition}{row.status}":
+        raise RejectedError(f"the row of a saga cannot hold a NUL character: {row!r}")
+    # '' stands for null: `sqlite3` takes a microsecond to bind None, and the twentieth part to bind a text or number.
+    return (
+        *(row.id, row.revision, row.definition, row.status, "" if row.wake_at is None else row.wake_at),
+        *(row.correlation_id, row.started_at, row.updated_at, "" if row.ended_at is None else row.ended_at),
+    )
 
 
-def _with_blob(rows: Iterable[tuple[tuple[Any, ...], bytes]]) -> dict[str, Any]:
-    encoded = []
-    blobs = []
-    offset = 1
-    for columns, data in rows:
-        encoded.append((*columns, offset, len(data)))
-        blobs.append(data)
-        offset += len(data)
-    return {"rows": to_json(encoded), "blob": b"".join(blobs)}
+def _statements(name: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[Any]]]:
+    """As few statements as possible, of sizes that will be met again: filled up with rows of zeros, which they skip."""
+    for start in range(0, len(rows), MOST_ROWS):
+        part = rows[start : start + MOST_ROWS]
+        size = 1 << (len(part) - 1).bit_length()
+        parameters = list(chain.from_iterable(part))
+        parameters += [0] * (len(part[0]) * (size - len(part)))
+        yield _sized(name, size), parameters
 
 
-def _write(database: sqlite3.Connection, writes: list[Write], now: int) -> None:
-    for name, parameters in writes:
-        database.execute(SQL[name], parameters | {"now": now})
+@cache
+def _sized(name: str, size: int) -> str:
+    """A statement that takes one row of values, made to take `size` of them."""
+    return _PLACES.sub(lambda places: ", ".join([places[0]] * size), SQL[name])

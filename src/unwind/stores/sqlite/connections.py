@@ -53,7 +53,9 @@ def connect_writer(path: Path, version: Version) -> Writer:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         lock = opened.enter_context(hold_file(path, version))
-        writer = sqlite3.connect(path, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=Writer)
+        writer = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=Writer
+        )
         opened.callback(sqlite3.Connection.close, writer)
         writer.lock = lock
         _prepare(writer, WRITER)
@@ -65,7 +67,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that can neither write nor checkpoint. Raises SettingsError when the file cannot be used."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with _blamed_on(path):
-        reader = sqlite3.connect(uri, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
+        reader = sqlite3.connect(uri, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
         for pragma in READER:
             reader.execute(pragma)
         return reader

@@ -7,7 +7,7 @@ from unwind.errors import RejectedError, UnavailableError, UnwindError
 from unwind.stores.sqlite.lanes import Job, Outcome, Work
 
 DATA = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError)
-FAILURES = (sqlite3.Error, *DATA)
+FAILURES = (sqlite3.Error, RejectedError, *DATA)
 
 
 def writing(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]]:
@@ -42,9 +42,10 @@ def _transaction(database: sqlite3.Connection, works: list[Work[object]]) -> lis
         results = [work(database) for work in works]
         database.execute("commit")
     except FAILURES as error:
+        return _translated(error)
+    finally:
         if database.in_transaction:
             database.execute("rollback")
-        return _translated(error)
     return results
 
 
@@ -56,6 +57,8 @@ def _read(database: sqlite3.Connection, work: Work[object]) -> Outcome:
 
 
 def _translated(error: Exception) -> UnwindError:
+    if isinstance(error, RejectedError):
+        return error
     if isinstance(error, DATA):
         translated: UnwindError = RejectedError(f"the database refuses this data: {error}")
     else:

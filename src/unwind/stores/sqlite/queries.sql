@@ -1,39 +1,42 @@
 -- Every statement of the SQLite store.
 --
--- Many rows travel in one parameter: rows to write as JSON, their bytes joined in one blob from which each row takes its
--- part; rows read come back the same way, in one row. The reason is the interpreter's lock: `sqlite3` lets go of it at
--- each step of each statement, and while the event loop computes, every re-take may wait a whole switch interval (5 ms).
+-- Many rows go and come with one step of one statement. The reason is the interpreter's lock: `sqlite3` lets go of it at
+-- each step, and while the event loop computes, every re-take may wait a whole switch interval (5 ms). So a read answers
+-- with one row, a JSON array and a blob of all the bytes; a question with many parts is asked in JSON; and a commit, which
+-- must also be cheap, binds its rows to a list of values: `batch.py` repeats the row of places, and fills up with zeros.
 
 -- name: append
 insert into commits (stream_id, version, category, count, events, recorded_at)
-select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-       coalesce(substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x''), :now
-  from json_each(:rows)
+select column1, column2, column3, column4, column5, ?1
+  from (values (?, ?, ?, ?, ?))
+ where column1 <> 0
 
 -- name: taken
 select json_group_array(commits.stream_id)
-  from json_each(:rows) as head
+  from json_each(:heads) as head
   join commits on commits.stream_id = json_extract(head.value, '$[0]')
               and commits.version = json_extract(head.value, '$[1]')
 
 -- name: write_sagas
 insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at)
-select json_extract(value, '$.id'), json_extract(value, '$.revision'), json_extract(value, '$.definition'),
-       json_extract(value, '$.status'), json_extract(value, '$.wake_at'), json_extract(value, '$.correlation_id'),
-       json_extract(value, '$.started_at'), json_extract(value, '$.updated_at'), json_extract(value, '$.ended_at')
-  from json_each(:rows)
- where true
+select column1, column2, column3, column4, nullif(column5, ''), column6, column7, column8, nullif(column9, '')
+  from (values (?, ?, ?, ?, ?, ?, ?, ?, ?))
+ where column1 <> 0
     on conflict (id) do update
    set revision = excluded.revision, definition = excluded.definition, status = excluded.status,
        wake_at = excluded.wake_at, correlation_id = excluded.correlation_id, updated_at = excluded.updated_at,
        ended_at = excluded.ended_at
 
+-- name: bring_forward
+update sagas set wake_at = column2
+  from (values (?, ?))
+ where column1 <> 0 and sagas.id = column1 and sagas.wake_at > column2
+
 -- name: keep_snapshots
 insert into snapshots (stream_id, version, codec, checksum, data)
-select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-       coalesce(substr(:blob, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x'')
-  from json_each(:rows)
- where true
+select column1, column2, column3, column4, column5
+  from (values (?, ?, ?, ?, ?))
+ where column1 <> 0
     on conflict (stream_id) do update
    set version = excluded.version, codec = excluded.codec, checksum = excluded.checksum, data = excluded.data
  where excluded.version > snapshots.version
@@ -69,6 +72,8 @@ update sagas set wake_at = :wake_at from json_each(:ids) as due where sagas.id =
 update sagas set wake_at = json_extract(move.value, '$.wake_at')
   from json_each(:moves) as move
  where sagas.id = json_extract(move.value, '$.id') and sagas.wake_at = json_extract(move.value, '$.token')
+   and not exists (select 1 from commits
+                    where stream_id = sagas.id and commits.version > json_extract(move.value, '$.version'))
 
 -- name: forget_leases
 delete from leases where held_until <= :now

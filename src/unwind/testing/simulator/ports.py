@@ -19,7 +19,7 @@ from unwind.ports import (
     Tail,
     Unit,
 )
-from unwind.testing.simulator.process import Process
+from unwind.testing.simulator.process import Process, outside
 
 
 class SimStore:
@@ -104,7 +104,8 @@ class SimBus:
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
         await self._process.point(0.0001, 0.002)
         self._process.world.published(topic, messages)
-        await self._shared.publish(topic, messages)
+        with outside():
+            await self._shared.publish(topic, messages)
 
     async def subscribe(self, topic: str, group: str) -> Subscription:
         await self._process.point(0.0001, 0.002)
@@ -122,7 +123,8 @@ class SimSubscription:
         self._shared = shared
 
     async def fetch(self, limit: int) -> Sequence[Delivery]:
-        deliveries = await self._shared.fetch(limit)
+        with outside():
+            deliveries = await self._shared.fetch(limit)
         await self._process.point(0.0001, 0.002)
         return deliveries
 

@@ -1,7 +1,8 @@
 """A simulated process: its tasks, and the points round every I/O action at which it may freeze or be killed."""
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CURRENT: ContextVar["Process | None"] = ContextVar("process", default=None)
+
+
+@contextmanager
+def outside() -> Iterator[None]:
+    """What is begun in this block outlives the process that asked for it."""
+    token = CURRENT.set(None)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
 
 
 class ProcessLoop(VirtualLoop):

@@ -101,6 +101,7 @@ class World:
         self.models: dict[str, Model] = {}
         self.failures: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
         self.last_claim: dict[str, int] = {}
+        self.claimed_at_version: dict[tuple[str, int], int] = {}
         self.undos: dict[str, list[str]] = defaultdict(list)
         self.answered: set[str] = set()
         self.notes: dict[str, set[str]] = defaultdict(set)
@@ -325,11 +326,14 @@ class World:
         """Remember when wake-ups were claimed."""
         for saga_id in claimed.tokens:
             self.last_claim[saga_id] = claimed.now
+            self.claimed_at_version[saga_id, claimed.tokens[saga_id]] = self.models[saga_id].version
             self.counts["claims"] += 1
 
     def moved(self, moves: Sequence[Move]) -> None:
         """Judge moved wake-ups."""
         for move in moves:
+            if move.version < self.claimed_at_version.get((move.id, move.token), 0):
+                self.violate("wake_up_decided_on_a_log_older_than_its_claim", move.id, str(move))
             self._check_wake(move.id, "move")
 
     def _check_wake(self, saga_id: str, where: str) -> None:
