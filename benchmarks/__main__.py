@@ -57,7 +57,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         spread = f"({row['per_second_min']:.0f}-{row['per_second_max']:.0f})"
         lines.append(
             f"{row['case']:<12} {row['per_second']:>9.0f} {spread:>15} {row['of_ceiling']:>11.1%} "
-            f"{row['cpu_us']:>8.0f} {row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} {row['commits']:>8.4f} "
+            f"{row['cpu_us']:>8.0f} {row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} "
+            f"{row['commits']:>8.4f} "
             f"{row['disk_bytes']:>7.0f} {row['peak_mib']:>9.1f}"
         )
     return "\n".join(lines)

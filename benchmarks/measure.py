@@ -33,7 +33,7 @@ class Figures(Struct):
     """Per saga."""
 
 
-async def measure(
+async def measure(  # noqa: PLR0917 - what there is to measure
     name: str,
     sagas: int,
     run: Callable[[int], Awaitable[None]],

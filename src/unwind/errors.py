@@ -1,16 +1,16 @@
 """Every error Unwind raises; the type says whose fault it is.
 
-UnwindError
-├── DefinitionError     the saga, command or participant is declared wrongly; raised while building it   (author)
-├── SettingsError       a setting makes no sense; raised at start                                        (operator)
-├── InputError          a call carries data that cannot be accepted                                      (caller)
-├── NotFoundError       no such saga or stream                                                           (caller)
-├── StateError          the saga is in a state that forbids the call                                     (caller)
-├── IdempotencyError    the key was used before with another request                                     (caller)
-├── OverloadedError     not admitted now; nothing was accepted, repeat later                             (load)
-├── UnavailableError    store or bus cannot answer now; the outcome may be unknown; safe to repeat       (infrastructure)
-├── RejectedError       the store refuses this data for good (class 22 / 23); repeating cannot help      (data)
-└── CodecError          stored or received bytes are not understood                                      (version)
+UnwindError ├── DefinitionError     the saga, command or participant is declared wrongly; raised while building it
+(author) ├── SettingsError       a setting makes no sense; raised at start
+(operator) ├── InputError          a call carries data that cannot be accepted
+(caller) ├── NotFoundError       no such saga or stream
+(caller) ├── StateError          the saga is in a state that forbids the call
+(caller) ├── IdempotencyError    the key was used before with another request
+(caller) ├── OverloadedError     not admitted now; nothing was accepted, repeat later
+(load) ├── UnavailableError    store or bus cannot answer now; the outcome may be unknown; safe to repeat
+(infrastructure) ├── RejectedError       the store refuses this data for good (class 22 / 23); repeating cannot help
+(data) └── CodecError          stored or received bytes are not understood
+(version)
 """
 
 

@@ -1,9 +1,11 @@
 """What the runtime needs of the outside: `Store`, `Bus`, `Clock`. All take and return batches.
 
-The store is dumb on purpose: rules live in the core, so that two databases cannot disagree about them. Every answer of the
-store carries its time, in microseconds since the epoch: that is the time by which sagas live, whatever the workers' clocks say.
+The store is dumb on purpose: rules live in the core, so that two databases cannot disagree about them. Every answer
+of the store carries its time, in microseconds since the epoch: that is the time by which sagas live, whatever the
+workers' clocks say.
 
-A store raises `UnavailableError` when it cannot answer (the outcome may be unknown) and `RejectedError` when it refuses the data.
+A store raises `UnavailableError` when it cannot answer (the outcome may be unknown) and `RejectedError` when it
+refuses the data.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -60,8 +62,8 @@ class Unit(Struct, frozen=True, gc=False):
     others: tuple[StreamAppend, ...] = ()
     snapshot: Snapshot | None = None
     wake_at: int | None = None
-    """Without a row: the saga's wake-up is brought forward to this where it stands later. It may have been moved, for good
-    reasons then, between the decision and its commit."""
+    """Without a row: the saga's wake-up is brought forward to this where it stands later. It may have been moved, for
+    good reasons then, between the decision and its commit."""
 
 
 class Committed(Struct, frozen=True, gc=False):
@@ -73,7 +75,7 @@ class Committed(Struct, frozen=True, gc=False):
 
 
 class StoredStream(Struct, frozen=True, gc=False):
-    """A stream as stored: the newest snapshot (if asked for and newer than what the reader has), and the commits after it."""
+    """A stream as stored: the newest snapshot (if asked for and newer than the reader's), and the commits after it."""
 
     snapshot: Snapshot | None
     commits: tuple[tuple[int, bytes], ...]
@@ -96,7 +98,7 @@ class Claimed(Struct, frozen=True, gc=False):
 
 
 class Move(Struct, frozen=True, gc=False):
-    """Move a wake-up without an event; applies only where `wake_at` still equals the token and no event has come since."""
+    """Move a wake-up without an event: only where `wake_at` is still the token and no event has come since."""
 
     id: str
     token: int
@@ -117,7 +119,7 @@ class LogEntry(Struct, frozen=True, gc=False):
 
 
 class Tail(Struct, frozen=True, gc=False):
-    """The next entries of the log for a consumer, and the cursor to save once they are handled. No entry is ever skipped."""
+    """A consumer's next entries of the log, and the cursor to save once they are handled. None is ever skipped."""
 
     entries: tuple[LogEntry, ...]
     cursor: str
@@ -152,14 +154,16 @@ class Store(Protocol):
     async def commit(self, units: Sequence[Unit]) -> Committed:
         """Write each unit that meets no conflict, in one transaction.
 
-        Heads are distinct streams. Raises RejectedError when the data of any unit is refused (nothing is written then) and
-        UnavailableError when the outcome is unknown.
+        Heads are distinct streams. Raises RejectedError when the data of any unit is refused (nothing is written
+        then) and UnavailableError when the outcome is unknown.
         """
         ...
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
-        """Take up to `limit` sagas of these revisions whose `wake_at` has come, longest due first, and push their
-        `wake_at` to now + `push` microseconds."""
+        """Take up to `limit` sagas of these revisions whose `wake_at` has come, longest due first.
+
+        Their `wake_at` is pushed to now + `push` microseconds.
+        """
         ...
 
     async def move(self, moves: Sequence[Move]) -> None:
@@ -256,7 +260,7 @@ class Bus(Protocol):
 
 
 class Clock(Protocol):
-    """Time as a worker sees it. Only `monotonic` is trusted, and only for what lies between two answers of the store."""
+    """Time as a worker sees it: trusted only for what lies between two answers of the store."""
 
     def monotonic(self) -> int:
         """Microseconds since some fixed instant."""

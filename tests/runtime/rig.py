@@ -349,9 +349,9 @@ class Rig:
         loop.call_later(seconds, passed.set_result, None)
         await passed
 
-    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
-        """Let virtual time pass until the condition holds."""
+    async def until(self, condition: Callable[[], object], seconds: float = 60, *, step: float = 0.001) -> None:
+        """Let virtual time pass until the condition holds, looking every `step` seconds."""
         end = self.clock.monotonic() + int(seconds * SECOND)
         while not condition():
             assert self.clock.monotonic() < end, "it did not come true"
-            await self.elapse(0.001)
+            await self.elapse(step)

@@ -53,9 +53,9 @@ async def test_a_saga_that_was_set_aside_is_left_alone_longer_each_time_and_reco
     engine = await rig.launch(sweeps=True)
     saga_id = (await engine.start(rig.sagas[0], Trip())).saga_id
     rig.scripted.poisoned.add(saga_id)
-    refusals = []
-    for number in range(1, 6):  # its timeout must be written, and cannot be
-        await rig.until(lambda number=number: engine.telemetry.work["set_aside"] == number, 200)  # type: ignore[misc]
+    refusals: list[int] = []
+    for _ in range(5):  # its timeout must be written, and cannot be
+        await rig.until(lambda: engine.telemetry.work["set_aside"] > len(refusals), 200, step=0.1)
         refusals.append(rig.clock.monotonic())
     pauses = [later - sooner for sooner, later in pairwise(refusals)]
     for number, pause in enumerate(pauses):

@@ -141,7 +141,7 @@ async def test_what_could_not_be_published_is_not_recorded() -> None:
     records = [Record("s", "diary", event()) for event in (Unnamed, Listed, Numbered, Otherwise)]
     records += [Record("s", "saga", Noted("x")), Record("", "diary", Noted("x"))]
     for record in records:
-        saga = trip(booking("flight"), on_started=lambda context, record=record: [record])  # type: ignore[misc]
+        saga = trip(booking("flight"), on_started=lambda context, record=record: [record])
         rig = Rig(saga)
         engine = await rig.launch()
         with pytest.raises(DefinitionError, match="not a Record of a stream and a tagged struct"):

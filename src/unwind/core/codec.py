@@ -1,7 +1,7 @@
 """Names ⇄ types: how events, states and domain events become bytes and come back, in every version ever written.
 
-An event is a JSON object whose `type` is its stored name, `name/version`. The present shapes decode straight into types;
-anything else goes through the upcasters, one version at a time. Readers ignore fields they do not know.
+An event is a JSON object whose `type` is its stored name, `name/version`. The present shapes decode straight into
+types; anything else goes through the upcasters, one version at a time. Readers ignore fields they do not know.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,22 +1,23 @@
-"""All transitions of a saga. `decide(saga, state, input, moment)` gives the events; the state after them says what to send.
+"""All transitions of a saga: `decide(saga, state, input, moment)` gives the events; their state says what to send.
 
 The rules of the machine:
 
  1. Steps are started one after another; a step's command is frozen in the event that starts it.
- 2. `ok` and `refused` count whatever the attempt, also in a backoff and when blocked. `failed` counts only for the attempt
-    in progress. Every other input (late, duplicate, foreign, forged) is a legal no-op; an ended saga emits nothing.
- 3. A refusal turns the saga round at once. A failure never does by itself: it is retried by the step's policy, and when the
-    attempts are used up the step is *unknown*, and that turns the saga round.
- 4. Undone is every started step that is not definitely refused (done, unknown, outstanding, in a backoff), in exact reverse
-    order of start, one after the other, each awaited.
- 5. An undo never gives up. After its attempts, or when it is refused, the saga is *blocked*: visible, not ended, tried again
-    at the policy's cap without an event per try. It holds back the undos before it.
- 6. Past its deadline a saga turns round and begins no step. From the pivot's start there is no cancel and no deadline. The
-    pivot is retried until it answers: a refusal turns the saga round. After the pivot, done or skipped, there is only
-    forward: whatever a step answers but yes blocks the saga until it says yes.
+ 2. `ok` and `refused` count whatever the attempt, also in a backoff and when blocked. `failed` counts only for the
+    attempt in progress. Every other input (late, duplicate, foreign, forged) is a legal no-op; an ended saga emits
+    nothing.
+ 3. A refusal turns the saga round at once. A failure never does by itself: it is retried by the step's policy, and
+    when the attempts are used up the step is *unknown*, and that turns the saga round.
+ 4. Undone is every started step that is not definitely refused (done, unknown, outstanding, in a backoff), in exact
+    reverse order of start, one after the other, each awaited.
+ 5. An undo never gives up. After its attempts, or when it is refused, the saga is *blocked*: visible, not ended,
+    tried again at the policy's cap without an event per try. It holds back the undos before it.
+ 6. Past its deadline a saga turns round and begins no step. From the pivot's start there is no cancel and no
+    deadline. The pivot is retried until it answers: a refusal turns the saga round. After the pivot, done or skipped,
+    there is only forward: whatever a step answers but yes blocks the saga until it says yes.
  7. A guard says proceed, skip or fail; fail turns the saga round.
- 8. Paused is a flag: replies are recorded, also those that turn the saga round; nothing new begins. Resuming restarts the
-    clock of what is outstanding; cancelling lifts the pause.
+ 8. Paused is a flag: replies are recorded, also those that turn the saga round; nothing new begins. Resuming restarts
+    the clock of what is outstanding; cancelling lifts the pause.
  9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
 10. An undo of an action waits until the action has ended or its lease has.
 """

@@ -59,7 +59,7 @@ class Draft:
         return ask("the context", self.saga.decode_context, self.state.context)
 
     def attempt(self, plan: StepPlan, direction: Direction, number: int) -> Attempt:
-        """A new attempt, its timings frozen. Re-sends are spread by jitter so that a batch's sagas do not wake as one."""
+        """A new attempt, its timings frozen. Jitter spreads re-sends: a batch's sagas must not wake as one."""
         if plan.shape == "action":
             return Attempt(self.at, number, lease=plan.lease, runner=self.moment.worker)
         if plan.shape == "record":

@@ -1,10 +1,10 @@
 """Everything that goes into the machine and comes out of it: inputs, events, effects. Closed unions of frozen values.
 
-Instants are integers, microseconds since the Unix epoch (UTC); durations are integers in microseconds. Payloads are JSON
-bytes (`msgspec.Raw`), opaque to the machine.
+Instants are integers, microseconds since the Unix epoch (UTC); durations are integers in microseconds. Payloads are
+JSON bytes (`msgspec.Raw`), opaque to the machine.
 
-The tags are the names under which events are stored, `name/version`: a stored name never changes its meaning. A new shape
-gets a new version, and an upcaster in `codec.py` from the old one.
+The tags are the names under which events are stored, `name/version`: a stored name never changes its meaning. A new
+shape gets a new version, and an upcaster in `codec.py` from the old one.
 """
 
 from typing import Literal
@@ -34,11 +34,11 @@ class Moment(Struct, frozen=True, gc=False):
     """Who runs the actions that this decision starts."""
 
 
-# ---------------------------------------------------------------------------------------------------------------- inputs
+# --------------------------------------------------------------------------------------------------------------- inputs
 
 
 class Start(Struct, frozen=True, gc=False):
-    """Begin a saga. The saga's id is the idempotency key; `request_hash` tells a repeated request from a different one."""
+    """Begin a saga. Its id is the idempotency key; `request_hash` tells a repeated request from another."""
 
     saga_id: str
     context: Raw
@@ -93,12 +93,14 @@ class Resume(Struct, frozen=True, gc=False):
 
 Input = Reply | Start | Tick | Cancel | Pause | Resume
 
-# ---------------------------------------------------------------------------------------------------------------- events
+# --------------------------------------------------------------------------------------------------------------- events
 
 
 class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
-    """When one attempt began and what its clock says. `expires` None: no timeout that the log enforces (an action's
-    runner enforces its own)."""
+    """When one attempt began and what its clock says.
+
+    `expires` None: no timeout that the log enforces (an action's runner enforces its own).
+    """
 
     at: int
     number: int = 1
@@ -126,6 +128,8 @@ class SagaEvent(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="ty
 
 
 class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_started/1"):
+    """A saga was accepted. It is bound to this definition for good."""
+
     saga_id: str
     definition: str
     definition_version: int
@@ -138,6 +142,8 @@ class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
 
 
 class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):
+    """A step was begun: what it sent, and the clock of its first attempt."""
+
     step: str
     attempt: Attempt
     command: CommandCall | None = None
@@ -146,6 +152,8 @@ class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
 
 
 class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
+    """A guard said skip."""
+
     step: str
     reason: str = ""
     pivot: bool = False
@@ -153,6 +161,8 @@ class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
 
 
 class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_done/1"):
+    """A step was done, whatever the attempt that was answered."""
+
     step: str
     attempt: int
     reply: Raw = NULL
@@ -161,6 +171,8 @@ class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_d
 
 
 class StepRefused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_refused/1"):
+    """The participant said no. The saga turns round."""
+
     step: str
     attempt: int
     reason: str = ""
@@ -178,6 +190,8 @@ class StepFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step
 
 
 class StepRetried(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_retried/1"):
+    """The next attempt began."""
+
     step: str
     attempt: Attempt
 
@@ -200,6 +214,8 @@ class StepSettled(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
 
 
 class CompensationStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="compensation_started/1"):
+    """The saga turned round."""
+
     cause: Cause
     targets: tuple[str, ...] = ()
     """The steps to undo, first to last."""
@@ -209,12 +225,16 @@ class CompensationStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, 
 
 
 class UndoStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_started/1"):
+    """The undo of a step was begun."""
+
     step: str
     attempt: Attempt
     command: CommandCall | None = None
 
 
 class UndoFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_failed/1"):
+    """An attempt at undoing is over; another one follows at `retry_at`."""
+
     step: str
     attempt: int
     retry_at: int
@@ -223,11 +243,15 @@ class UndoFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo
 
 
 class UndoRetried(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_retried/1"):
+    """The next attempt at undoing began."""
+
     step: str
     attempt: Attempt
 
 
 class UndoDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_done/1"):
+    """The step is undone, confirmed by its participant."""
+
     step: str
     attempt: int
     reply: Raw = NULL
@@ -242,7 +266,7 @@ class ActionTakenOver(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag=
 
 
 class SagaBlocked(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_blocked/1"):
-    """The saga needs a person. It is not over: what is outstanding is tried again every `retry_every`, without an event."""
+    """The saga needs a person. What is outstanding is tried again every `retry_every`, without an event."""
 
     step: str
     direction: Direction
@@ -252,11 +276,15 @@ class SagaBlocked(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
 
 
 class SagaPaused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_paused/1"):
+    """An operator wants nothing new begun."""
+
     actor: str
     reason: str = ""
 
 
 class SagaResumed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_resumed/1"):
+    """An operator wants what is outstanding driven now."""
+
     actor: str
     reason: str = ""
 
@@ -269,11 +297,11 @@ class DomainRecorded(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="
 
 
 class SagaCompleted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_completed/1"):
-    pass
+    """Every step is done or skipped."""
 
 
 class SagaCompensated(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_compensated/1"):
-    pass
+    """Everything that was done is undone."""
 
 
 Event = (
@@ -300,7 +328,7 @@ Event = (
     | SagaResumed
 )
 
-# --------------------------------------------------------------------------------------------------------------- effects
+# -------------------------------------------------------------------------------------------------------------- effects
 
 
 class SendCommand(Struct, frozen=True, gc=False):

@@ -24,7 +24,7 @@ def overdue(state: State, at: int) -> bool:
 
 
 def still_running(state: State, plan: StepPlan, at: int, leases: Mapping[str, int] | None) -> bool:
-    """Whether an action that is to be undone may still be at work (rule 10). Only a tick knows the leases (else None)."""
+    """Whether an action to be undone may still be at work (rule 10). Only a tick knows the leases (else None)."""
     if plan.shape != "action":
         return False
     run = state.run(plan.name)

@@ -28,7 +28,7 @@ def micros(duration: timedelta) -> int:
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of commands. The tag is `service.name`, e.g. `class Reserve(Command, frozen=True, tag="inventory.reserve")`."""
+    """Base of commands. The tag is `service.name`: `class Reserve(Command, frozen=True, tag="inventory.reserve")`."""
 
 
 class Refusal(Struct, frozen=True):
@@ -47,7 +47,7 @@ class Kind(StrEnum):
     COMPENSATABLE = "compensatable"
     """Can be undone."""
     PIVOT = "pivot"
-    """The point of no return: once it is started there is no cancel and no deadline, and once it is done no way back."""
+    """The point of no return: once it is started there is no cancel and no deadline; once done, no way back."""
     RETRIABLE = "retriable"
     """After the pivot: is retried until it succeeds."""
 
@@ -91,7 +91,7 @@ class Retry(Struct, frozen=True):
 
 
 UNDO_RETRY = Retry.exponential(attempts=8)
-"""How undos are retried unless the step says otherwise. After the last attempt the saga is blocked, and goes on trying."""
+"""How undos are retried unless the step says otherwise. After the last attempt the saga is blocked, and tries on."""
 
 
 class Fail(Struct, frozen=True):
@@ -369,7 +369,7 @@ def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
 
 
 def _content_hash(saga: "Saga[Any]", schema: object) -> str:
-    """Twelve hex digits over all that running sagas depend on: order, names, kinds, shapes, policies, context schema."""
+    """Twelve hex digits over what running sagas depend on: order, names, kinds, shapes, policies, context schema."""
     steps = [
         [
             plan.name,

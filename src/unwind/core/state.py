@@ -1,7 +1,7 @@
 """What a saga is after its events: `State` and `evolve`.
 
-Nothing here needs the definition: every timing and every command is frozen in the event that started it, so a log can be
-folded, audited and driven on by code that does not know the author's classes.
+Nothing here needs the definition: every timing and every command is frozen in the event that started it, so a log can
+be folded, audited and driven on by code that does not know the author's classes.
 """
 
 from typing import Literal, assert_never

@@ -30,9 +30,8 @@ from unwind.runtime.waiting import Waiting
 C = TypeVar("C")
 
 
-
 class Started(Struct, frozen=True):
-    """An accepted start. `created` is False when the same request was accepted before; `state` is the saga as it is now."""
+    """An accepted start. `created` is False when the request was accepted before; `state` is the saga as it is now."""
 
     saga_id: str
     created: bool
@@ -55,7 +54,7 @@ class Engine:
         limits: Limits | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        """Nothing runs before `open` and `run`. `new_id` gives fresh, time-ordered saga ids; `jitter` numbers in [0, 1).
+        """Nothing runs before `open` and `run`. `new_id` gives fresh saga ids, ordered by time; `jitter` is in [0, 1).
 
         Raises DefinitionError when two sagas share name and version.
         """
@@ -67,6 +66,7 @@ class Engine:
         self._store = store
         self._new_id = new_id
         self._stopping = False
+        self._waiting = Waiting(store, clock, self.limits.call_timeout)
         self.loop = Loop(
             store,
             bus,
@@ -76,9 +76,8 @@ class Engine:
             jitter=jitter,
             limits=self.limits,
             telemetry=self.telemetry,
-            on_end=lambda state: self._waiting.ended(state),
+            on_end=self._waiting.ended,
         )
-        self._waiting = Waiting(store, clock, self.loop.state, self.loop.reload, self.limits.call_timeout)
 
     async def open(self) -> None:
         """Register the definitions, learn the store's time, join the consumers of replies.
@@ -98,7 +97,7 @@ class Engine:
         """Work until `stop`, or until cancelled. A part that fails brings all of it down: never silent."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                waiting = tasks.create_task(self._waiting.run())
+                waiting = tasks.create_task(self._waiting.run(self.loop.reload))
                 await self.loop.run()
                 waiting.cancel()
         finally:
@@ -106,7 +105,7 @@ class Engine:
             self._waiting.close()
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Admit nothing more, give actions `grace` seconds to end, finish the batches in hand, leave the rest to others."""
+        """Admit nothing more, give actions `grace` seconds to end, finish what is in hand, leave the rest to others."""
         self._stopping = True
         await self.loop.stop(grace)
 
@@ -127,17 +126,18 @@ class Engine:
     ) -> Started:
         """Accept a saga.
 
-        An empty `saga_id` makes a fresh one. An id derived from an idempotency key makes the call repeatable: a repeated
-        request answers with the saga that was accepted first.
+        An empty `saga_id` makes a fresh one. An id derived from an idempotency key makes the call repeatable: a
+        repeated request answers with the saga that was accepted first.
 
-        Raises IdempotencyError (same id, other `request_hash`), InputError (context too large), OverloadedError (nothing was
-        accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or `on_started` raised).
+        Raises IdempotencyError (same id, other `request_hash`), InputError (context too large, or not to be stored),
+        OverloadedError (nothing was accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or
+        `on_started` raised).
         """
         if saga.hash not in self.sagas:
-            raise DefinitionError(f"saga {saga.revision} is not registered with this engine; pass it to Engine(sagas=…)")
+            raise DefinitionError(f"saga {saga.revision} is not registered here; pass it to Engine(sagas=…)")
         if self.loop.backlog >= self.limits.inbox:
             self.telemetry.work["starts_rejected"] += 1
-            raise OverloadedError(f"{self.loop.backlog} sagas wait to be worked on; nothing was accepted, try again later")
+            raise OverloadedError(f"{self.loop.backlog} sagas wait; nothing was accepted, try again later")
         try:
             encoded = msgspec.json.encode(context)
         except (TypeError, ValueError) as error:
@@ -157,7 +157,7 @@ class Engine:
 
     async def ended(self, saga_id: str) -> State:
         """Wait until the saga has ended, here or in another process. Raises NotFoundError, UnavailableError."""
-        state = await self._waiting.end(saga_id)
+        state = await self._waiting.end(saga_id, self.loop.state)
         if state.status == "new":
             raise NotFoundError(f"there is no saga {saga_id}")
         return state
@@ -182,7 +182,8 @@ class Engine:
         if decision.verdict == "ended":
             raise StateError(f"saga {saga_id} has ended: it is {state.status}", state.status)
         if decision.verdict == "past_pivot":
-            raise StateError(f"saga {saga_id} is past its point of no return and can only go forward", state.shown_status)
+            status = state.shown_status
+            raise StateError(f"saga {saga_id} is past its point of no return and can only go forward", status)
         return state
 
     async def _ask(self, saga_id: str, message: Input) -> Decision:

@@ -85,7 +85,7 @@ class Intake:
                 self._inbox.put(message.saga_id, Entry(self._reply(message), waiter))
 
     def _reply(self, message: Message) -> Reply:
-        """A reply as the core takes it. Replies are not trusted: what is no answer, or too large, counts as a failure."""
+        """A reply as the core takes it. They are not trusted: what is no answer, or too large, counts as a failure."""
         outcome, reason = message.outcome, message.reason
         size = len(bytes(message.payload))
         if outcome not in {"ok", "refused", "failed"} or size > self._limits.payload:

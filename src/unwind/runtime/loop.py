@@ -1,8 +1,8 @@
 """The loop: batches of inputs in, one load, decide, one commit, dispatch, acknowledge.
 
-Any worker may process any input of any saga. The loser of a race drops its decision, evicts the state, reloads and decides
-again. Only confirmed states are cached. Nothing is sent or acknowledged before its commit; whatever is lost after it is driven
-again, from the state, by the saga's wake-up.
+Any worker may process any input of any saga. The loser of a race drops its decision, evicts the state, reloads and
+decides again. Only confirmed states are cached. Nothing is sent or acknowledged before its commit; whatever is lost
+after it is driven again, from the state, by the saga's wake-up.
 """
 
 import asyncio
@@ -18,16 +18,17 @@ from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, Ru
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
-from unwind.errors import CodecError, RejectedError, UnavailableError, UnwindError
-from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream, Unit
+from unwind.errors import CodecError, UnavailableError, UnwindError
+from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.clock import StoreTime
+from unwind.runtime.commits import Lost, commit
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
-from unwind.runtime.unit import Decided, command_message, make_unit, new_effects
+from unwind.runtime.unit import Decided, command_message, new_effects
 
 log = structlog.get_logger("unwind.loop")
 
@@ -161,8 +162,9 @@ class Loop:
                 self._disbelieve(batch)
                 if self._stopping:
                     return
-                failures = min(failures + 1, 5)
-                await self._clock.sleep(int(self._limits.retry_pause * 2 ** (failures - 1) * (0.5 + self._jitter() / 2)))
+                pause = self._limits.retry_pause * 2 ** min(failures, 4) * (0.5 + self._jitter() / 2)
+                failures += 1
+                await self._clock.sleep(int(pause))
                 continue
             failures = 0
             await self._follow_up(settled, now)
@@ -182,7 +184,7 @@ class Loop:
         self._inbox.release(batch)
 
     async def _settle(self, batch: Batch) -> tuple[list[Decided], int]:
-        """Load, decide, commit; answer whoever waits. What comes back is durable, believed, and not in flight any more."""
+        """Load, decide, commit; answer whoever waits. What comes back is durable, believed, and in flight no more."""
         states, leases = await self._load(batch)
         now = self._time.now()
         decided: list[Decided] = []
@@ -318,40 +320,16 @@ class Loop:
 
     # ---------------------------------------------------------------------------------------------------------- commit
 
-    async def _commit(self, decided: list[Decided], now: int) -> dict[str, UnwindError | None]:
-        """Write the units. Answers those that were not written: None for a conflict, else why the store refuses the data."""
+    async def _commit(self, decided: list[Decided], now: int) -> Lost:
+        """Write the units."""
         if not decided:
             return {}
-        units: list[Unit] = []
-        lost: dict[str, UnwindError | None] = {}
-        for made in decided:
-            try:
-                units.append(make_unit(made, now))
-            except (TypeError, ValueError) as error:
-                lost[made.after.saga_id] = RejectedError(f"saga {made.after.saga_id} cannot be stored as JSON: {error}")
-        if units:
-            await self._write(units, lost)
+        lost = await commit(self._store, self._time, decided, now)
         work = self._work_done
         work["batches"] += 1
-        work["units"] += len(units)
+        work["units"] += len(decided)
         work["conflicts"] += sum(1 for error in lost.values() if error is None)
         return lost
-
-    async def _write(self, units: list[Unit], lost: dict[str, UnwindError | None]) -> None:
-        """One commit; when the store refuses the data, halve until the culprits stand alone."""
-        try:
-            committed = await self._store.commit(units)
-        except RejectedError as error:
-            if len(units) == 1:
-                lost[units[0].head.stream] = error
-                return
-            middle = len(units) // 2
-            await self._write(units[:middle], lost)
-            await self._write(units[middle:], lost)
-            return
-        self._time.observe(committed.now)
-        if len(committed.won) != len(units):
-            lost.update({unit.head.stream: None for unit in units if unit.head.stream not in committed.won})
 
     def _set_aside(self, saga_id: str, entries: list[Entry], error: UnwindError) -> None:
         """One poison saga must not stall the others: it is left alone for a while, longer each time."""
@@ -408,7 +386,7 @@ class Loop:
 
 
 def is_proven(made: Decided, *, loaded: bool) -> bool:
-    """A commit proves the state that it was decided on. Where there is nothing to commit, the state must have been loaded."""
+    """A commit proves the state it was decided on. Where nothing is committed, the state must have been loaded."""
     return bool(made.events) or loaded
 
 

@@ -61,8 +61,8 @@ def _messages(entry: LogEntry) -> list[Message]:
     """An entry that is not understood stays in the log, and may not hold back those after it."""
     try:
         return domain_messages(entry)
-    except msgspec.DecodeError as error:
-        log.error("not_published", stream=entry.stream, version=entry.version, error=str(error))
+    except msgspec.DecodeError:
+        log.exception("not_published", stream=entry.stream, version=entry.version)
         return []
 
 

@@ -1,4 +1,4 @@
-"""Sagas whose unit the store refused: left alone for a while, longer each time, so that they cannot stall the others."""
+"""Sagas whose unit the store refused: left alone for a while, longer each time, so that they stall no others."""
 
 from unwind.ports import Clock
 

@@ -10,7 +10,7 @@ log = structlog.get_logger("unwind.sweeper")
 
 
 class Sweeper:
-    """One per worker; any number may run. A claim pushes the wake-up on, so a worker that dies with it delays it little."""
+    """One per worker; any number may run. A claim pushes the wake-up on: dying with it delays it little."""
 
     def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
         """Limits and definitions are the engine's."""

@@ -1,4 +1,4 @@
-"""What the runtime counts. Plain integers on the hot path; they become Prometheus metrics only when somebody scrapes."""
+"""What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -45,10 +45,10 @@ def make_unit(decided: Decided, now: int) -> Unit:
 
 
 def writes_row(decided: Decided) -> bool:
-    """Iff the status changed or a wake-up is handled; else the commit only brings the wake-up forward where it stands later.
+    """Iff the status changed or a wake-up is handled; else the commit only brings forward a wake-up that stands later.
 
-    Never by comparing with what the row was: neither a remembered row nor the state before tells where another worker's claim
-    has put the wake-up by the time of this commit.
+    Never by comparing with what the row was: neither a remembered row nor the state before tells where another worker's
+    claim has put the wake-up by the time of this commit.
     """
     return decided.token is not None or decided.before.shown_status != decided.after.shown_status
 
@@ -118,5 +118,3 @@ def command_message(state: State, effect: SendCommand) -> Message:
         causation_id=effect.saga_id,
         traceparent=state.traceparent,
     )
-
-

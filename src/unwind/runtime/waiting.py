@@ -15,6 +15,7 @@ from unwind.runtime.limits import SECOND
 log = structlog.get_logger("unwind.waiting")
 
 ENDED = ("completed", "compensated")
+Read = Callable[[str], Awaitable[State]]
 
 
 class Call:
@@ -41,19 +42,10 @@ class Call:
 class Waiting:
     """Everyone who waits in this process."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        state: Callable[[str], Awaitable[State]],
-        reload: Callable[[str], Awaitable[State]],
-        call_timeout: int,
-    ) -> None:
-        """`state` tells what this worker knows of a saga, `reload` what the log says. `call_timeout`: microseconds."""
+    def __init__(self, store: Store, clock: Clock, call_timeout: int) -> None:
+        """`call_timeout` is in microseconds."""
         self._store = store
         self._clock = clock
-        self._state = state
-        self._reload = reload
         self._call_timeout = call_timeout
         self._calls: deque[Call] = deque()
         self._ends: dict[str, list[asyncio.Future[State]]] = {}
@@ -65,12 +57,12 @@ class Waiting:
         self._calls.append(call)
         return call
 
-    async def end(self, saga_id: str) -> State:
-        """Wait until the saga has ended, here or in another process."""
+    async def end(self, saga_id: str, read: Read) -> State:
+        """Wait until the saga has ended, here or in another process. `read` tells what this worker knows of it."""
         future: asyncio.Future[State] = asyncio.get_running_loop().create_future()
         self._ends.setdefault(saga_id, []).append(future)
         try:
-            state = await self._state(saga_id)
+            state = await read(saga_id)
             if state.live and self._closed:
                 raise UnavailableError("this process has stopped; the saga goes on elsewhere")
             return await future if state.live else state
@@ -85,13 +77,13 @@ class Waiting:
             if not future.done():
                 future.set_result(state)
 
-    async def run(self) -> None:
-        """Look after those who wait, until cancelled."""
+    async def run(self, reload: Read) -> None:
+        """Look after those who wait, until cancelled. `reload` tells what the log says of a saga."""
         while True:
             await self._clock.sleep(SECOND)
             self._give_up_calls()
             try:
-                await self._look_elsewhere()
+                await self._look_elsewhere(reload)
             except UnavailableError as error:
                 log.warning("waiting_for_the_store", error=str(error))
 
@@ -102,14 +94,14 @@ class Waiting:
                 UnavailableError("the store did not answer in time; the outcome is unknown, repeat the call")
             )
 
-    async def _look_elsewhere(self) -> None:
+    async def _look_elsewhere(self, reload: Read) -> None:
         """Sagas may end in another process, which tells nobody here."""
         waited = tuple(self._ends)
         if not waited:
             return
         for row in await self._store.find(Query(ids=waited, statuses=ENDED, limit=len(waited))):
             try:
-                self.ended(await self._reload(row.id))
+                self.ended(await reload(row.id))
             except CodecError as error:
                 self._fail_ends(row.id, error)
 

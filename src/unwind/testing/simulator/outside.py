@@ -1,6 +1,5 @@
 """What simulated sagas do to the world: participants with real barriers, and actions that reach outside."""
 
-import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +100,7 @@ class ActionsOutside:
         long = (0.01, 0.05, 0.5, 3.0, 9.0, 14.0) if world.faulty else (0.01, 0.1, 3.0)
         duration = rng.choice(long)
         hit = rng.random() * duration
-        await asyncio.sleep(hit)
+        await world.loop.pause(hit)
         if process is not None:
             await process.point(0, 0.001)
         if world.chance(world.faults.fail / 2):
@@ -109,7 +108,7 @@ class ActionsOutside:
         if direction == "do" and (saga_id, step) in world.refused:
             return Refused("not today")
         self._apply((saga_id, step), direction)
-        await asyncio.sleep(duration - hit)
+        await world.loop.pause(duration - hit)
         return Answered(step)
 
     def _apply(self, key: tuple[str, str], direction: Direction) -> None:

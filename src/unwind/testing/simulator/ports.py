@@ -1,4 +1,4 @@
-"""The ports as a simulated process sees them: slow, failing, at times lying about what they did, gone when it is killed."""
+"""The ports as a simulated process sees them: slow, failing, at times lying, gone when it is killed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,9 +58,9 @@ class SimStore:
         return committed
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
-        await self._process.point(0.001, 0.01)
+        await self._process.thaw()
         claimed = await self._shared.claim(limit, push, revisions)
-        if claimed.tokens:
+        if claimed.tokens:  # most look in vain: that is no point worth a schedule's time
             self._world.claimed(claimed)
             await self._process.point(0.001, 0.02)
         return claimed

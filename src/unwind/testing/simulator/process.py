@@ -76,9 +76,13 @@ class Process:
         if world.chance(world.faults.freeze):
             world.count("freezes")
             self.frozen_until = world.loop.time() + world.rng.uniform(1, 25)
-        await asyncio.sleep(world.rng.uniform(low, high))
-        while (left := self.frozen_until - world.loop.time()) > 0:
-            await asyncio.sleep(left)  # noqa: ASYNC110 - virtual time, and the freeze may grow meanwhile
+        await world.loop.pause(world.rng.uniform(low, high))
+        await self.thaw()
+
+    async def thaw(self) -> None:
+        """Go on once the process is not frozen; never, when it is dead."""
+        while (left := self.frozen_until - self.world.loop.time()) > 0:
+            await self.world.loop.pause(left)
         await self._alive()
 
     async def _alive(self) -> None:

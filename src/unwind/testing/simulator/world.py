@@ -158,7 +158,7 @@ class World:
             self._draw_acts(saga_id)
         self.loop.call_later(HEAL, setattr, self.bus, "faults", BusFaults())
         while not self._over():
-            await asyncio.sleep(1)  # noqa: ASYNC110 - virtual seconds
+            await self.loop.pause(1)
 
     def _over(self) -> bool:
         models = [self.models.get(saga_id) for saga_id in self.sagas]
