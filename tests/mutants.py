@@ -369,7 +369,7 @@ def heartbeat_moves_the_wake_up() -> Patches:
             row = self._shared._rows.get(effect.rsplit("/", 2)[0])
             if row is not None and row.wake_at is not None:
                 self._shared._rows[row.id] = replace(row, wake_at=self._world.now() + duration)
-                self._world.moved([Move(row.id, 0, 0, 0)])
+                self._world.checker.moved([Move(row.id, 0, 0, 0)])
 
     return [swap(ports.SimStore, "lease", lease)]
 

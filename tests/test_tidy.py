@@ -25,7 +25,6 @@ CATCH_ALL: dict[str, str] = {
     "src/unwind/runtime/actions.py": "the author's actions may raise anything; it is a failed attempt",
     "src/unwind/runtime/participant.py": "an author's handler may raise anything; it must not take its batch along",
     "src/unwind/runtime/participant_service.py": "the author's `prepare` may raise anything; it is a failed attempt",
-    "src/unwind/runtime/service.py": "a part that failed is told through `failed`; stopping goes on",
 }
 
 

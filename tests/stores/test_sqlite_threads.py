@@ -12,7 +12,8 @@ import pytest
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import Committed, Query, SagaRow, Unit
 from unwind.stores.sqlite import SQLiteStore
-from unwind.stores.sqlite.lanes import Job, Lane, Work
+from unwind.stores.sqlite.batch import MOST_ROWS
+from unwind.stores.sqlite.lanes import GROUP, Job, Lane, Work
 from unwind.testing.store_examples import BEGINNING, REVISION, StoreClock, append, log_of, row, unit
 
 
@@ -163,3 +164,19 @@ async def test_numbers_that_do_not_fit_are_refused(store: SQLiteStore, number: i
         await store.commit([Unit(append("s", 2), late)])
     assert [each.wake_at for each in await store.find(Query())] == [BEGINNING]
     assert len(await log_of(store)) == 2
+
+
+async def test_closing_finishes_what_waits_however_much(store: SQLiteStore) -> None:
+    async with Held(store._writer):
+        commits = [asyncio.ensure_future(store.commit([unit(f"saga {n}")])) for n in range(2 * GROUP + 3)]
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(store._writer.close())
+    await closing
+    assert [(await commit).won for commit in commits] == [{f"saga {n}"} for n in range(2 * GROUP + 3)]
+
+
+async def test_a_batch_of_any_size_is_written(store: SQLiteStore) -> None:
+    for number, size in enumerate((1, 2, 3, 64, 65, MOST_ROWS, MOST_ROWS + 1)):
+        names = {f"{number}.{n}" for n in range(size)}
+        assert (await store.commit([unit(name) for name in names])).won == names
+        assert (await store.load(dict.fromkeys(names, 0))).streams.keys() == names

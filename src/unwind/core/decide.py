@@ -52,12 +52,8 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
             return _start(draft, message)
         case m.Tick():
             _tick(draft, message)
-        case m.Cancel():
-            return _cancel(draft, message)
-        case m.Resume():
-            return _resume(draft, message)
-        case m.Pause():
-            return _pause(draft, message)
+        case m.Cancel() | m.Resume() | m.Pause():
+            return _act(draft, message)
         case _:
             assert_never(message)
     return draft.decision("accepted" if draft.events else "ignored")
@@ -367,10 +363,24 @@ def _retry(draft: Draft, plan: StepPlan, run: StepRun, direction: m.Direction) -
 # ------------------------------------------------------------------------------------------------------ operators' acts
 
 
+def _act(draft: Draft, message: m.Cancel | m.Pause | m.Resume) -> Decision:
+    if not draft.state.live:
+        return draft.decision("ended" if draft.state.status != "new" else "ignored")
+    match message:
+        case m.Cancel():
+            return _cancel(draft, message)
+        case m.Resume():
+            _resume(draft, message)
+        case m.Pause():
+            if not draft.state.paused:
+                draft.emit(m.SagaPaused(draft.at, message.actor, message.reason))
+        case _:
+            assert_never(message)
+    return draft.decision()
+
+
 def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
     state = draft.state
-    if not state.live:
-        return draft.decision("ended" if state.status != "new" else "ignored")
     if state.status == "compensating":
         if state.paused:
             draft.emit(m.SagaResumed(draft.at, cancel.actor, cancel.reason))
@@ -382,24 +392,8 @@ def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
     return draft.decision()
 
 
-def _pause(draft: Draft, pause: m.Pause) -> Decision:
-    state = draft.state
-    if not state.live:
-        return draft.decision("ended" if state.status != "new" else "ignored")
-    if not state.paused:
-        draft.emit(m.SagaPaused(draft.at, pause.actor, pause.reason))
-    return draft.decision()
-
-
-def _resume(draft: Draft, resume: m.Resume) -> Decision:
-    state = draft.state
-    if not state.live:
-        return draft.decision("ended" if state.status != "new" else "ignored")
+def _resume(draft: Draft, resume: m.Resume) -> None:
     draft.emit(m.SagaResumed(draft.at, resume.actor, resume.reason))
-    for run in draft.state.runs if state.status == "running" else ():
-        if run.status == "backoff":
-            _retry(draft, draft.plan(run.step), run, "do")
-    if draft.state.undo is not None and draft.state.undo.status == "backoff":
-        _retry(draft, draft.plan(draft.state.undo.step), draft.state.undo, "undo")
+    for direction, run in rules.in_backoff(draft.state):
+        _retry(draft, draft.plan(run.step), run, direction)
     _advance(draft)
-    return draft.decision()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from unwind.core.messages import Reply, effect_id
+from unwind.core.messages import Direction, Reply, effect_id
 from unwind.core.saga import Saga, StepPlan
 from unwind.core.state import State, StepRun
 
@@ -62,3 +62,10 @@ def deadline_holds(state: State) -> bool:
 def lease_end(run: StepRun, held_until: int) -> int:
     """Until when nobody but its runner may touch an action."""
     return max(run.attempt.at + run.attempt.lease, held_until)
+
+
+def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
+    """What waits for its next attempt: a step of a running saga, or the undo of a compensating one."""
+    if state.status == "running":
+        return [("do", run) for run in state.runs if run.status == "backoff"]
+    return [("undo", state.undo)] if state.undo is not None and state.undo.status == "backoff" else []

@@ -49,7 +49,7 @@ class SimStore:
             world.count("commits_failed")
             raise UnavailableError("simulated: nothing was written")
         committed = await self._shared.commit(units)
-        world.committed(units, committed)
+        world.checker.committed(units, committed)
         if world.chance(world.faults.commit_unknown):
             world.count("commits_unknown")
             await self._process.point(0.3, 0.6)
@@ -61,7 +61,7 @@ class SimStore:
         await self._process.thaw()
         claimed = await self._shared.claim(limit, push, revisions)
         if claimed.tokens:  # most look in vain: that is no point worth a schedule's time
-            self._world.claimed(claimed)
+            self._world.checker.claimed(claimed)
             await self._process.point(0.001, 0.02)
         return claimed
 
@@ -69,7 +69,7 @@ class SimStore:
         slow = self._world.chance(0.1)
         await self._process.point(0.001, 4.0 if slow else 0.02)
         await self._shared.move(moves)
-        self._world.moved(moves)
+        self._world.checker.moved(moves)
 
     async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
         await self._process.point(0.001, 0.02)
@@ -103,7 +103,7 @@ class SimBus:
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
         await self._process.point(0.0001, 0.002)
-        self._process.world.published(topic, messages)
+        self._process.world.checker.published(topic, messages)
         with outside():
             await self._shared.publish(topic, messages)
 

@@ -2,37 +2,32 @@
 
 import asyncio
 import random
-from collections import Counter, defaultdict
-from collections.abc import Coroutine, Sequence
+from collections import Counter
+from collections.abc import Coroutine
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from unwind.buses.memory import MemoryBus
-from unwind.core.barrier import TOMBSTONE
-from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import NotFoundError, OverloadedError, StateError, UnavailableError
-from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
 from unwind.runtime.engine import Engine
 from unwind.runtime.limits import Limits
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
-from unwind.stores.inline import run_inline
 from unwind.stores.memory import MemoryStore
 from unwind.testing.faults import Faults as BusFaults
 from unwind.testing.faults import FaultyBus
+from unwind.testing.simulator.checker import CLAIM_PUSH, SECOND, Checker
 from unwind.testing.simulator.definitions import OUTSIDE, SERVICES, SimContext, definition
-from unwind.testing.simulator.laws import LIVE, Law, Model
+from unwind.testing.simulator.laws import LIVE
 from unwind.testing.simulator.outside import ActionsOutside
 from unwind.testing.simulator.outside import Service as SimService
 from unwind.testing.simulator.ports import SimBus, SimParticipantStore, SimStore
 from unwind.testing.simulator.process import CURRENT, Process, ProcessLoop
 from unwind.testing.simulator.virtual_time import Stalled, VirtualClock
 
-SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND
 HEAL = 40.0
 """Until then things go wrong, in seconds; afterwards everything must come to its end."""
@@ -44,9 +39,6 @@ GRACE = 20.0
 PATIENCE = 12.0
 """How long a client waits for an answer, in seconds: its process may be gone."""
 STEPS = 300_000
-CLAIM_PUSH = SECOND * 3 // 2
-SLACK = SECOND * 6 // 10
-"""By how much a wake-up may be late beside a claim: jitter of a tick that is on its way."""
 
 LIMITS = Limits(
     batch=8,
@@ -98,14 +90,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.violations: list[tuple[str, ...]] = []
         self.tracing = trace
-        self.models: dict[str, Model] = {}
-        self.failures: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
-        self.last_claim: dict[str, int] = {}
-        self.claimed_at_version: dict[tuple[str, int], int] = {}
-        self.undos: dict[str, list[str]] = defaultdict(list)
-        self.answered: set[str] = set()
-        self.notes: dict[str, set[str]] = defaultdict(set)
-        """Domain events handed to the bus, by saga."""
+        self.checker = Checker(self)
         stock = rng.choice((1, 2, 50))
         self.sagas = {f"s{index}": definition(rng.randrange(400)) for index in range(rng.choice((1, 1, 2, 3)))}
         faults = self.faults
@@ -140,10 +125,10 @@ class World:
             self.loop.run(self._main(), until=END, steps=STEPS)
         except Stalled as stalled:
             for saga_id in self.sagas:
-                model = self.models.get(saga_id)
+                model = self.checker.models.get(saga_id)
                 if model is None or model.status in LIVE:
                     self.violate("stuck", saga_id, model.status if model else "never started", str(stalled))
-        self._final()
+        self.checker.judge_the_end()
         self.counts["steps"] = self.loop.steps
         self.loop.close()
         return self
@@ -161,13 +146,13 @@ class World:
             await self.loop.pause(1)
 
     def _over(self) -> bool:
-        models = [self.models.get(saga_id) for saga_id in self.sagas]
+        models = [self.checker.models.get(saga_id) for saga_id in self.sagas]
         if any(model is None or model.status in LIVE for model in models):
             return False
         last = max(model.ended_at for model in models if model is not None)
         if self.now() < last + GRACE * SECOND:
             return False
-        return all(len(self.notes[saga_id]) >= model.notes for saga_id, model in self.models.items())
+        return all(len(self.checker.notes[saga_id]) >= model.notes for saga_id, model in self.checker.models.items())
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         self.outside_tasks.append(self.loop.create_task(work))
@@ -262,7 +247,7 @@ class World:
         """After the faults, somebody looks at what is paused or blocked and resumes it."""
         await asyncio.sleep(HEAL + 20)
         while True:
-            model = self.models.get(saga_id)
+            model = self.checker.models.get(saga_id)
             if model is not None and model.status in LIVE and (model.paused or model.blocked):
                 await self._act(0, saga_id, "resume")
             await asyncio.sleep(15)
@@ -300,126 +285,3 @@ class World:
         """A law is broken."""
         self.violations.append((law, *details))
         self.trace("!!!", law, *details)
-
-    # --------------------------------------------------------------------------------------------------------- checks
-
-    def committed(self, units: Sequence[Unit], committed: Committed) -> None:
-        """Judge what has just been written."""
-        for unit in units:
-            saga_id = unit.head.stream
-            if saga_id not in committed.won:
-                self.counts["conflicts"] += 1
-                continue
-            model = self.models.setdefault(saga_id, Model(self.sagas[saga_id]))
-            if unit.head.version != model.version + 1:
-                self.violate("gap_or_overlap_in_the_log", saga_id, f"{unit.head.version} after {model.version}")
-            for event in SAGA_EVENTS.decode(unit.head.events):
-                self.trace("  event", saga_id, event)
-                self.counts[type(event).__name__] += 1
-                try:
-                    model.apply(event, self.failures[saga_id])
-                except Law as law:
-                    self.violate(str(law), saga_id, repr(event))
-            self._check_wake(saga_id, "commit")
-
-    def claimed(self, claimed: Claimed) -> None:
-        """Remember when wake-ups were claimed."""
-        for saga_id in claimed.tokens:
-            self.last_claim[saga_id] = claimed.now
-            self.claimed_at_version[saga_id, claimed.tokens[saga_id]] = self.models[saga_id].version
-            self.counts["claims"] += 1
-
-    def moved(self, moves: Sequence[Move]) -> None:
-        """Judge moved wake-ups."""
-        for move in moves:
-            if move.version < self.claimed_at_version.get((move.id, move.token), 0):
-                self.violate("wake_up_decided_on_a_log_older_than_its_claim", move.id, str(move))
-            self._check_wake(move.id, "move")
-
-    def _check_wake(self, saga_id: str, where: str) -> None:
-        """No saga may be woken later than it is due by more than one claim."""
-        model = self.models[saga_id]
-        latest = model.latest_wake(self.now())
-        if latest is None:
-            return
-        row = next(iter(run_inline(self.store.find(Query(ids=(saga_id,))))), None)
-        allowed = max(latest, self.last_claim.get(saga_id, 0) + CLAIM_PUSH, self.now()) + SLACK
-        if row is None or row.wake_at is None:
-            self.violate("no_wake_up", saga_id, where)
-        elif row.wake_at > allowed:
-            self.violate("late_wake_up", saga_id, where, f"{(row.wake_at - allowed) / SECOND:.2f} s")
-
-    def published(self, topic: str, messages: Sequence[Message]) -> None:
-        """Note what was really reported and published."""
-        if topic == REPLIES:
-            for message in messages:
-                if message.outcome == "failed":
-                    self.failures[message.saga_id].add((message.step, message.direction, message.attempt))
-                elif message.id in self.answered:
-                    self.counts["absorbed"] += 1
-                elif message.payload == TOMBSTONE.payload:
-                    self.counts["tombstones"] += 1
-                self.answered.add(message.id)
-        elif topic.startswith(EVENTS):
-            for message in messages:
-                self.notes[message.id.partition("/")[0].removeprefix("log-")].add(message.id)
-
-    def _final(self) -> None:
-        for error in self.loop.errors:
-            if error.get("exception") is not None:
-                self.violate("unhandled", repr(error["exception"]))
-        for saga_id, saga in self.sagas.items():
-            model = self.models.get(saga_id)
-            if model is None or model.status in LIVE:
-                continue
-            self.counts[model.status] += 1
-            want = 1 if model.status == "completed" else 0
-            for plan in saga.plans:
-                if plan.shape == "record":
-                    continue
-                effects = self._effects(saga_id, plan.name, plan.shape)
-                self._check_effects(
-                    saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want
-                )
-            self._check_undo_order(saga_id, saga)
-            self._check_notes(saga_id, model)
-
-    def _effects(self, saga_id: str, step: str, shape: str) -> Sequence[str]:
-        if shape == "action":
-            return self.actions.effects.get((saga_id, step), ())
-        return [what for service in self.services.values() for what in service.effects(saga_id, step)]
-
-    def _check_effects(self, saga_id: str, step: str, effects: Sequence[str], want: int) -> None:
-        do, undo = effects.count("do"), effects.count("undo")
-        if do > 1 or undo > 1:
-            self.violate("effect_twice", saga_id, step, f"{do} done, {undo} undone")
-        elif do - undo > want:
-            self.violate("effect_left_over", saga_id, step, f"{do} done, {undo} undone")
-        elif do - undo < want:
-            self.violate("effect_missing", saga_id, step, f"{do} done, {undo} undone")
-
-    def _check_undo_order(self, saga_id: str, saga: Any) -> None:
-        undone = sorted(
-            (at, step)
-            for service in self.services.values()
-            for (owner, step, direction), at in service.database.state.times.items()
-            if owner == saga_id and direction == "undo"
-        )
-        order = [plan.name for plan in saga.plans]
-        positions = [order.index(step) for _, step in undone]
-        if positions != sorted(positions, reverse=True):
-            self.violate("effects_undone_out_of_order", saga_id, str(undone))
-
-    def _check_notes(self, saga_id: str, model: Model) -> None:
-        stream = f"log-{saga_id}"
-        stored = run_inline(self.store.load({stream: 0})).streams.get(stream)
-        numbers = [
-            version + offset
-            for version, events in (stored.commits if stored else ())
-            for offset in range(len(msgspec.json.decode(events)))
-        ]
-        if numbers != list(range(1, model.notes + 1)):
-            self.violate("domain_events_do_not_agree", saga_id, f"{numbers} against {model.notes}")
-        missing = {f"{stream}/{number}" for number in numbers} - self.notes[saga_id]
-        if missing:
-            self.violate("domain_events_not_published", saga_id, str(sorted(missing)))

@@ -1,0 +1,159 @@
+"""Judges a schedule: every commit, claim and move as it happens, and the effects when all is over."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from unwind.core.barrier import TOMBSTONE
+from unwind.core.codec import SAGA_EVENTS
+from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
+from unwind.stores.inline import run_inline
+from unwind.testing.simulator.laws import LIVE, Law, Model
+
+if TYPE_CHECKING:
+    from unwind.testing.simulator.world import World
+
+SECOND = 1_000_000
+CLAIM_PUSH = SECOND * 3 // 2
+"""By how much a claim moves a wake-up in simulated workers."""
+SLACK = SECOND * 6 // 10
+"""By how much a wake-up may be late beside a claim: what is on its way when it is judged."""
+
+
+class Checker:
+    """What really happened, and whether it was lawful."""
+
+    def __init__(self, world: "World") -> None:
+        """Nothing has happened."""
+        self.world = world
+        self.models: dict[str, Model] = {}
+        self.notes: dict[str, set[str]] = defaultdict(set)
+        """Domain events handed to the bus, by saga."""
+        self._failures: dict[str, set[tuple[str, str, int]]] = defaultdict(set)
+        self._answered: set[str] = set()
+        self._last_claim: dict[str, int] = {}
+        self._claimed_at_version: dict[tuple[str, int], int] = {}
+
+    def committed(self, units: Sequence[Unit], committed: Committed) -> None:
+        """Judge what has just been written."""
+        for unit in units:
+            saga_id = unit.head.stream
+            if saga_id not in committed.won:
+                self.world.counts["conflicts"] += 1
+                continue
+            model = self.models.setdefault(saga_id, Model(self.world.sagas[saga_id]))
+            if unit.head.version != model.version + 1:
+                self.world.violate("gap_or_overlap_in_the_log", saga_id, f"{unit.head.version} after {model.version}")
+            for event in SAGA_EVENTS.decode(unit.head.events):
+                self.world.trace("  event", saga_id, event)
+                self.world.counts[type(event).__name__] += 1
+                try:
+                    model.apply(event, self._failures[saga_id])
+                except Law as law:
+                    self.world.violate(str(law), saga_id, repr(event))
+            self._check_wake(saga_id, "commit")
+
+    def claimed(self, claimed: Claimed) -> None:
+        """Remember when wake-ups were claimed."""
+        for saga_id in claimed.tokens:
+            self._last_claim[saga_id] = claimed.now
+            self._claimed_at_version[saga_id, claimed.tokens[saga_id]] = self.models[saga_id].version
+            self.world.counts["claims"] += 1
+
+    def moved(self, moves: Sequence[Move]) -> None:
+        """Judge moved wake-ups."""
+        for move in moves:
+            if move.version < self._claimed_at_version.get((move.id, move.token), 0):
+                self.world.violate("wake_up_decided_on_a_log_older_than_its_claim", move.id, str(move))
+            self._check_wake(move.id, "move")
+
+    def _check_wake(self, saga_id: str, where: str) -> None:
+        """No saga may be woken later than it is due by more than one claim."""
+        model = self.models[saga_id]
+        latest = model.latest_wake(self.world.now())
+        if latest is None:
+            return
+        row = next(iter(run_inline(self.world.store.find(Query(ids=(saga_id,))))), None)
+        allowed = max(latest, self._last_claim.get(saga_id, 0) + CLAIM_PUSH, self.world.now()) + SLACK
+        if row is None or row.wake_at is None:
+            self.world.violate("no_wake_up", saga_id, where)
+        elif row.wake_at > allowed:
+            self.world.violate("late_wake_up", saga_id, where, f"{(row.wake_at - allowed) / SECOND:.2f} s")
+
+    def published(self, topic: str, messages: Sequence[Message]) -> None:
+        """Note what was really reported and published."""
+        if topic == REPLIES:
+            for message in messages:
+                if message.outcome == "failed":
+                    self._failures[message.saga_id].add((message.step, message.direction, message.attempt))
+                elif message.id in self._answered:
+                    self.world.counts["absorbed"] += 1
+                elif message.payload == TOMBSTONE.payload:
+                    self.world.counts["tombstones"] += 1
+                self._answered.add(message.id)
+        elif topic.startswith(EVENTS):
+            for message in messages:
+                self.notes[message.id.partition("/")[0].removeprefix("log-")].add(message.id)
+
+    def judge_the_end(self) -> None:
+        """Each ended saga's effects are exactly what its end says."""
+        for error in self.world.loop.errors:
+            if error.get("exception") is not None:
+                self.world.violate("unhandled", repr(error["exception"]))
+        for saga_id, saga in self.world.sagas.items():
+            model = self.models.get(saga_id)
+            if model is None or model.status in LIVE:
+                continue
+            self.world.counts[model.status] += 1
+            want = 1 if model.status == "completed" else 0
+            for plan in saga.plans:
+                if plan.shape == "record":
+                    continue
+                effects = self._effects(saga_id, plan.name, plan.shape)
+                self._check_effects(
+                    saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want
+                )
+            self._check_undo_order(saga_id, saga)
+            self._check_notes(saga_id, model)
+
+    def _effects(self, saga_id: str, step: str, shape: str) -> Sequence[str]:
+        if shape == "action":
+            return self.world.actions.effects.get((saga_id, step), ())
+        return [what for service in self.world.services.values() for what in service.effects(saga_id, step)]
+
+    def _check_effects(self, saga_id: str, step: str, effects: Sequence[str], want: int) -> None:
+        do, undo = effects.count("do"), effects.count("undo")
+        if do > 1 or undo > 1:
+            self.world.violate("effect_twice", saga_id, step, f"{do} done, {undo} undone")
+        elif do - undo > want:
+            self.world.violate("effect_left_over", saga_id, step, f"{do} done, {undo} undone")
+        elif do - undo < want:
+            self.world.violate("effect_missing", saga_id, step, f"{do} done, {undo} undone")
+
+    def _check_undo_order(self, saga_id: str, saga: Any) -> None:
+        undone = sorted(
+            (at, step)
+            for service in self.world.services.values()
+            for (owner, step, direction), at in service.database.state.times.items()
+            if owner == saga_id and direction == "undo"
+        )
+        order = [plan.name for plan in saga.plans]
+        positions = [order.index(step) for _, step in undone]
+        if positions != sorted(positions, reverse=True):
+            self.world.violate("effects_undone_out_of_order", saga_id, str(undone))
+
+    def _check_notes(self, saga_id: str, model: Model) -> None:
+        stream = f"log-{saga_id}"
+        stored = run_inline(self.world.store.load({stream: 0})).streams.get(stream)
+        numbers = [
+            version + offset
+            for version, events in (stored.commits if stored else ())
+            for offset in range(len(msgspec.json.decode(events)))
+        ]
+        if numbers != list(range(1, model.notes + 1)):
+            self.world.violate("domain_events_do_not_agree", saga_id, f"{numbers} against {model.notes}")
+        missing = {f"{stream}/{number}" for number in numbers} - self.notes[saga_id]
+        if missing:
+            self.world.violate("domain_events_not_published", saga_id, str(sorted(missing)))
