@@ -40,7 +40,8 @@ class Pool:
         self.running = self.rig.runs(self.pool.run())
 
     def submit(self, saga_id: str, direction: Any = "do", attempt: int = 1) -> None:
-        self.pool.submit(self.saga, RunAction(saga_id, "a", direction, attempt, "w1", Raw(b"{}")))
+        effect = RunAction(saga_id, "a", direction, attempt, "w1", Raw(b"{}"))
+        self.pool.submit(self.saga, effect, self.rig.clock.monotonic())
 
     async def reply(self, saga_id: str = "s", direction: Any = "do") -> Reply:
         """What became of one action; it is told once."""

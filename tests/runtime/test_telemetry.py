@@ -75,11 +75,3 @@ async def test_what_was_not_committed_is_not_counted() -> None:
     rig.scripted.faults.extend(["lost", "lost"])
     await engine.start(saga, Trip())
     assert scraped(engine.telemetry)["saga_started_total", (("definition", "trip"),)] == 1
-
-
-def test_gauges_are_scraped_as_they_stand() -> None:
-    telemetry = Telemetry()
-    telemetry.gauges["sagas_waiting"] = 3
-    assert scraped(telemetry) == {("unwind_sagas_waiting", ()): 3}
-    telemetry.gauges["sagas_waiting"] = 1
-    assert scraped(telemetry) == {("unwind_sagas_waiting", ()): 1}

@@ -4,7 +4,7 @@ An event is a JSON object whose `type` is its stored name, `name/version`. The p
 types; anything else goes through the upcasters, one version at a time. Readers ignore fields they do not know.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Generic, TypeVar, cast
 from zlib import crc32
@@ -42,9 +42,9 @@ class EventCodec(Generic[E]):
         self._encoder = msgspec.json.Encoder()
         self._upcasters = dict(upcasters or {})
 
-    def encode(self, events: Iterable[E]) -> bytes:
+    def encode(self, events: Sequence[E]) -> bytes:
         """A JSON list of the events."""
-        return self._encoder.encode(list(events))
+        return self._encoder.encode(events)
 
     def decode(self, data: bytes) -> list[E]:
         """The events in a JSON list. Raises CodecError naming the event that is not understood."""

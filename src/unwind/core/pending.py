@@ -2,7 +2,9 @@
 
 from unwind.core.messages import Direction, Effect, RunAction, SendCommand
 from unwind.core.rules import deadline_holds
-from unwind.core.state import State, StepRun
+from unwind.core.state import LIVE, State, StepRun
+
+AWAITED = frozenset(("outstanding", "backoff"))
 
 
 def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
@@ -36,8 +38,8 @@ def _next_multiple(since: int, every: int, now: int) -> int:
 
 def _run_due(run: StepRun, now: int) -> int | None:
     """The nearest instant at which a step or undo wants attention by itself."""
-    if run.status != "outstanding":
-        return run.retry_at if run.status == "backoff" else None
+    if run.status == "backoff":
+        return run.retry_at
     attempt = run.attempt
     every = attempt.lease or attempt.resend
     nearest = _next_multiple(attempt.at, every, now) if every else None
@@ -59,13 +61,15 @@ def due(state: State, now: int) -> int | None:
 
     None exactly for ended and paused sagas; every other state has a finite answer, so no orphan can exist.
     """
-    if state.paused or not state.live:
+    if state.paused or state.status not in LIVE:
         return None
     nearest: int | None = None
     if state.blocked is not None:
         nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
     else:
         for run in _awaited(state):
+            if run.status not in AWAITED:
+                continue
             at = _run_due(run, now)
             if at is not None and (nearest is None or at < nearest):
                 nearest = at

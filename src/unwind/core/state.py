@@ -42,6 +42,10 @@ ShownStatus = Literal["pending", "running", "completed", "compensating", "compen
 StepStatus = Literal["outstanding", "backoff", "done", "refused", "unknown", "skipped"]
 
 
+LIVE: frozenset[Status] = frozenset(("running", "compensating"))
+"""What is neither completed nor compensated."""
+
+
 class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
     """One step that was started (or its undo): how far it is and what it last sent."""
 
@@ -97,7 +101,7 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def live(self) -> bool:
         """Neither completed nor compensated."""
-        return self.status in {"running", "compensating"}
+        return self.status in LIVE
 
     @property
     def shown_status(self) -> ShownStatus:
@@ -133,6 +137,9 @@ _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed":
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
+    *earlier, last = state.runs
+    if last.step == step:  # nearly always
+        return (*earlier, replace(last, **changes))
     return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
 
 

@@ -89,12 +89,12 @@ class ActionPool:
             finally:
                 self._closed = self._draining = True
 
-    def submit(self, saga: Saga[Any], effect: RunAction) -> None:
-        """Run an action unless it is running already."""
+    def submit(self, saga: Saga[Any], effect: RunAction, now: int) -> None:
+        """Run an action unless it is running already. `now` is monotonic."""
         key = effect_id(effect.saga_id, effect.step, effect.direction)
         if key in self._jobs or self._draining or len(self._queue) >= self._backlog:
             return
-        job = _Job(saga, saga.by_name[effect.step], effect, key, self._clock.monotonic())
+        job = _Job(saga, saga.by_name[effect.step], effect, key, now)
         self._jobs[key] = job
         self._queue.append(job)
         self._some.set()

@@ -6,7 +6,7 @@ after it is driven again, from the state, by the saga's wake-up.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -37,7 +37,9 @@ SOON = SECOND // 20
 
 
 NOTHING = StoredStream(None, ())
-Answers = list[tuple[Waiter, Decision]]
+NO_LEASES: Mapping[str, int] = {}
+Answers = list[tuple[str, Waiter, Decision]]
+"""To be given once the saga's unit is durable."""
 
 
 class Loop:
@@ -189,11 +191,9 @@ class Loop:
         now = self._time.now()
         decided: list[Decided] = []
         doubtful: list[str] = []
-        answers: dict[str, Answers] = {}
+        answers: Answers = []
         for saga_id in sorted(states):
-            waiting: Answers = []
-            answers[saga_id] = waiting
-            made = self._decide(states[saga_id], batch[saga_id], leases.get(saga_id, {}), now, waiting)
+            made = self._decide(saga_id, states[saga_id], batch[saga_id], leases.get(saga_id, NO_LEASES), now, answers)
             if made is None:
                 continue
             if is_proven(made, loaded=saga_id in leases):
@@ -204,7 +204,6 @@ class Loop:
         lost.update(dict.fromkeys(doubtful))
         for saga_id, error in lost.items():
             self._cache.pop(saga_id, None)
-            del answers[saga_id]
             if error is None:
                 self._inbox.give_back(saga_id, batch[saga_id])
             else:
@@ -212,8 +211,8 @@ class Loop:
         settled = [made for made in decided if made.after.saga_id not in lost]
         self._believe(settled)
         self._inbox.release(batch)
-        for waiting in answers.values():
-            for waiter, decision in waiting:
+        for saga_id, waiter, decision in answers:
+            if saga_id not in lost:
                 waiter.decided(decision)
         return settled, now
 
@@ -270,18 +269,24 @@ class Loop:
 
     # ---------------------------------------------------------------------------------------------------------- decide
 
-    def _decide(
-        self, before: State, entries: list[Entry], leases: Mapping[str, int], now: int, answers: Answers
+    def _decide(  # noqa: PLR0917 - on the hot path, a struct for them costs
+        self,
+        saga_id: str,
+        before: State,
+        entries: list[Entry],
+        leases: Mapping[str, int],
+        now: int,
+        answers: Answers,
     ) -> Decided | None:
         """Fold all inputs of one saga into one unit. None: there is no saga, or no definition, to decide with."""
         saga = self._definition(before, entries)
         if saga is None:
-            self._leave_alone(before, entries, answers)
+            self._leave_alone(saga_id, before, entries, answers)
             return None
         moment = Moment(now, self._jitter(), self._worker)
         state = before
-        events: list[Event] = []
-        records: list[Record] = []
+        events: Sequence[Event] = ()
+        records: Sequence[Record] = ()
         token: int | None = None
         redrive = False
         for entry in entries:
@@ -291,12 +296,11 @@ class Loop:
                 message = Tick(token, dict(leases))
             decision = decide(saga, state, message, moment)
             state = decision.state
-            if decision.events:
-                events.extend(decision.events)
-                records.extend(decision.records)
+            events = (*events, *decision.events) if events else decision.events
+            records = (*records, *decision.records) if records else decision.records
             redrive = redrive or isinstance(message, Resume)
             if entry.waiter is not None:
-                answers.append((entry.waiter, decision))
+                answers.append((saga_id, entry.waiter, decision))
         if token is not None and resend_due(state, now):
             redrive = True
             self._work_done["resent"] += 1
@@ -308,12 +312,12 @@ class Loop:
         start = next((entry.message for entry in entries if isinstance(entry.message, Start)), None)
         return None if start is None else self._sagas.get(start.definition_hash)
 
-    def _leave_alone(self, state: State, entries: list[Entry], answers: Answers) -> None:
+    def _leave_alone(self, saga_id: str, state: State, entries: list[Entry], answers: Answers) -> None:
         for entry in entries:
             if entry.waiter is None:
                 continue
             if state.status == "new":
-                answers.append((entry.waiter, Decision(state, verdict="ignored")))
+                answers.append((saga_id, entry.waiter, Decision(state, verdict="ignored")))
             else:
                 bound = f"{state.definition}@{state.definition_version}#{state.definition_hash}"
                 entry.waiter.failed(UnavailableError(f"the saga is bound to {bound}, which this process does not know"))
@@ -359,6 +363,7 @@ class Loop:
 
     async def _dispatch(self, settled: Iterable[Decided]) -> None:
         """Send what the new states ask for. What is lost here is sent again by the saga's wake-up."""
+        now = self._clock.monotonic()
         commands: dict[str, list[Message]] = {}
         for made in settled:
             if not made.events and not made.redrive:
@@ -366,7 +371,7 @@ class Loop:
             for effect in new_effects(made):
                 if isinstance(effect, RunAction):
                     if effect.runner == self._worker:
-                        self._pool.submit(made.saga, effect)
+                        self._pool.submit(made.saga, effect, now)
                 else:
                     service = effect.command.service
                     commands.setdefault(service, []).append(command_message(made.after, effect))
@@ -392,4 +397,7 @@ def is_proven(made: Decided, *, loaded: bool) -> bool:
 
 def must_reload(entries: Iterable[Entry]) -> bool:
     """A wake-up reads the log after its claim: what the cache holds may be older than what moved the wake-up."""
-    return any(isinstance(entry.message, Tick) for entry in entries)
+    for entry in entries:  # noqa: SIM110 - on the hot path, twice as fast as any()
+        if isinstance(entry.message, Tick):
+            return True
+    return False

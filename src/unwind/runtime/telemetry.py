@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from unwind.core.messages import (
@@ -43,14 +43,16 @@ class Telemetry(Collector):
     def __init__(self) -> None:
         """Everything starts at zero."""
         self.work: Counter[str] = Counter()
-        self.gauges: dict[str, int] = {}
-        self._events: Counter[tuple[str, type, str]] = Counter()
+        self._events: dict[tuple[str, type, str], int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
     def saw(self, definition: str, events: Iterable[Event]) -> None:
         """Count committed events of one saga."""
-        self._events.update([(definition, type(event), getattr(event, "step", "")) for event in events])
+        counts = self._events
+        for event in events:
+            key = (definition, type(event), getattr(event, "step", ""))
+            counts[key] = counts.get(key, 0) + 1
 
     def render(self) -> bytes:
         """The Prometheus text exposition."""
@@ -77,5 +79,3 @@ class Telemetry(Collector):
         for what, count in sorted(self.work.items()):
             work.add_metric([what], count)
         yield work
-        for name, value in sorted(self.gauges.items()):
-            yield GaugeMetricFamily(f"unwind_{name}", f"Now: {name.replace('_', ' ')}", value=value)

@@ -26,8 +26,8 @@ class Decided(Struct, gc=False):
     saga: Saga[Any]
     before: State
     after: State
-    events: list[Event]
-    records: list[Record]
+    events: Sequence[Event]
+    records: Sequence[Record]
     token: int | None
     """The wake-up's token when one of the inputs was a tick."""
     redrive: bool
@@ -50,7 +50,13 @@ def writes_row(decided: Decided) -> bool:
     Never by comparing with what the row was: neither a remembered row nor the state before tells where another worker's
     claim has put the wake-up by the time of this commit.
     """
-    return decided.token is not None or decided.before.shown_status != decided.after.shown_status
+    before, after = decided.before, decided.after
+    return (
+        decided.token is not None
+        or before.status != after.status
+        or before.paused != after.paused
+        or (before.blocked is None) != (after.blocked is None)
+    )
 
 
 def make_row(saga: Saga[Any], state: State, now: int, wake_at: int | None) -> SagaRow:
@@ -86,7 +92,7 @@ def _domain_appends(before: State, records: Sequence[Record]) -> tuple[StreamApp
 
 
 def _snapshot(before: State, after: State) -> Snapshot | None:
-    if after.outcomes // SNAPSHOT_EVERY > before.outcomes // SNAPSHOT_EVERY and after.live:
+    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.live:
         return take_snapshot(after)
     return None
 
@@ -98,8 +104,11 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return pending(after)
     if after.paused:
         return ()
-    asked = outstanding(before)
-    return [effect_of(after, *wanted) for wanted in outstanding(after) if wanted not in asked]
+    return [
+        effect_of(after, direction, run)
+        for direction, run in outstanding(after)
+        if run not in before.runs and run != before.undo
+    ]
 
 
 def command_message(state: State, effect: SendCommand) -> Message:
