@@ -44,7 +44,7 @@ from unwind.core.state import State, StepRun
 
 def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) -> Decision:
     """Apply one input. Total: never raises for any state and input; time and jitter come in with `moment`."""
-    draft = Draft(saga, state, moment)
+    draft = Draft(saga, state, moment, moment.at)
     match message:
         case m.Reply():
             _reply(draft, message)

@@ -24,24 +24,23 @@ class Decision(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
-class Draft:
+class Draft(Struct, gc=False):
     """A decision being made. Lives no longer than one call of `decide`."""
 
-    __slots__ = ("at", "events", "moment", "records", "saga", "state")
-
-    def __init__(self, saga: Saga[Any], state: State, moment: Moment) -> None:
-        self.saga = saga
-        self.state = state
-        self.moment = moment
-        self.at = moment.at
-        self.events: list[Event] = []
-        self.records: list[Record] = []
+    saga: Saga[Any]
+    state: State
+    moment: Moment
+    at: int
+    events: list[Event] = []
+    records: list[Record] = []
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
         self.state = evolve(self.state, event)
 
     def record(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
         counts: dict[str, int] = {}
         for record in records:
             counts[record.stream] = counts.get(record.stream, 0) + 1

@@ -4,7 +4,8 @@ Nothing here needs the definition: every timing and every command is frozen in t
 be folded, audited and driven on by code that does not know the author's classes.
 """
 
-from typing import Literal, assert_never
+from collections.abc import Callable
+from typing import Any, Literal
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -159,147 +160,182 @@ def _restarted(run: StepRun, at: int) -> StepRun:
 
 def evolve(state: State, event: Event) -> State:
     """The state after one more event. Total over events in the order in which `decide` emits them."""
-    version = state.version + 1
-    match event:
-        case StepDone():
-            return replace(
-                state,
-                version=version,
-                runs=_replace_run(state, event.step, status="done"),
-                context=state.context if event.context == NULL else event.context,
-                blocked=None,
-                outcomes=state.outcomes + 1,
-            )
-        case StepStarted():
-            run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot)
-            return replace(
-                state,
-                version=version,
-                runs=(*state.runs, run),
-                pivoted=state.pivoted or event.pivot,
-                blocked=None,
-            )
-        case SagaStarted():
-            return State(
-                saga_id=event.saga_id,
-                version=version,
-                status="running",
-                context=event.context,
-                deadline=event.deadline,
-                definition=event.definition,
-                definition_version=event.definition_version,
-                definition_hash=event.definition_hash,
-                started_at=event.at,
-                request_hash=event.request_hash,
-                correlation_id=event.correlation_id,
-                traceparent=event.traceparent,
-            )
-        case SagaCompleted():
-            return replace(state, version=version, status="completed", ended_at=event.at, blocked=None)
-        case DomainRecorded():
-            return replace(state, version=version, streams=_counted(state.streams, event.stream, event.count))
-        case StepRefused() | StepFailed() | StepRetried() | StepUnknown() | StepSkipped() | StepSettled():
-            return _evolve_step(state, event, version)
-        case CompensationStarted() | UndoStarted() | UndoFailed() | UndoRetried() | UndoDone() | SagaCompensated():
-            return _evolve_backward(state, event, version)
-        case _:
-            return _evolve_act(state, event, version)
+    return _EVOLVE[type(event)](state, event)
 
 
-def _evolve_step(
-    state: State, event: StepRefused | StepFailed | StepRetried | StepUnknown | StepSkipped | StepSettled, version: int
-) -> State:
-    """A step did not simply succeed."""
-    match event:
-        case StepRefused():
-            runs = _replace_run(state, event.step, status="refused")
-            return replace(state, version=version, runs=runs, blocked=None, outcomes=state.outcomes + 1)
-        case StepFailed():
-            runs = _replace_run(state, event.step, status="backoff", retry_at=event.retry_at)
-            return replace(state, version=version, runs=runs)
-        case StepRetried():
-            runs = _replace_run(state, event.step, status="outstanding", attempt=event.attempt)
-            return replace(state, version=version, runs=runs)
-        case StepUnknown():
-            runs = _replace_run(state, event.step, status="unknown")
-            return replace(state, version=version, runs=runs, outcomes=state.outcomes + 1)
-        case StepSkipped():
-            return replace(
-                state,
-                version=version,
-                runs=(*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
-                pivoted=state.pivoted or event.pivot,
-                blocked=None,
-                outcomes=state.outcomes + 1,
-            )
-        case StepSettled():
-            runs = _replace_run(state, event.step, status=_SETTLED[event.outcome])
-            refused = event.outcome == "refused"
-            targets = tuple(name for name in state.targets if not (refused and name == event.step))
-            return replace(state, version=version, runs=runs, targets=targets)
-        case _:
-            assert_never(event)
+def _saga_started(state: State, event: SagaStarted) -> State:
+    return State(
+        saga_id=event.saga_id,
+        version=state.version + 1,
+        status="running",
+        context=event.context,
+        deadline=event.deadline,
+        definition=event.definition,
+        definition_version=event.definition_version,
+        definition_hash=event.definition_hash,
+        started_at=event.at,
+        request_hash=event.request_hash,
+        correlation_id=event.correlation_id,
+        traceparent=event.traceparent,
+    )
 
 
-def _evolve_backward(
-    state: State,
-    event: CompensationStarted | UndoStarted | UndoFailed | UndoRetried | UndoDone | SagaCompensated,
-    version: int,
-) -> State:
-    """The saga turns round, and what it had done is undone."""
-    undo = state.undo
-    match event:
-        case CompensationStarted():
-            return replace(
-                state,
-                version=version,
-                status="compensating",
-                targets=event.targets,
-                paused=state.paused and event.cause != "cancelled",
-                blocked=None,
-            )
-        case UndoStarted():
-            begun = StepRun(event.step, "outstanding", event.attempt, event.command)
-            return replace(state, version=version, undo=begun, blocked=None)
-        case UndoFailed():
-            failed = None if undo is None else replace(undo, status="backoff", retry_at=event.retry_at)
-            return replace(state, version=version, undo=failed)
-        case UndoRetried():
-            retried = None if undo is None else replace(undo, status="outstanding", attempt=event.attempt)
-            return replace(state, version=version, undo=retried)
-        case UndoDone():
-            targets = tuple(name for name in state.targets if name != event.step)
-            return replace(
-                state, version=version, undo=None, targets=targets, blocked=None, outcomes=state.outcomes + 1
-            )
-        case SagaCompensated():
-            return replace(state, version=version, status="compensated", ended_at=event.at, blocked=None)
-        case _:
-            assert_never(event)
+def _step_started(state: State, event: StepStarted) -> State:
+    run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot)
+    return replace(
+        state,
+        version=state.version + 1,
+        runs=(*state.runs, run),
+        pivoted=state.pivoted or event.pivot,
+        blocked=None,
+    )
 
 
-def _evolve_act(state: State, event: ActionTakenOver | SagaBlocked | SagaPaused | SagaResumed, version: int) -> State:
-    """Somebody stepped in, or has to."""
-    undo = state.undo
-    match event:
-        case ActionTakenOver():
-            if event.direction == "undo":
-                held = None if undo is None else _taken(undo, event)
-                return replace(state, version=version, undo=held)
-            runs = tuple(_taken(run, event) if run.step == event.step else run for run in state.runs)
-            return replace(state, version=version, runs=runs)
-        case SagaBlocked():
-            blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
-            return replace(state, version=version, blocked=blocked)
-        case SagaPaused():
-            return replace(state, version=version, paused=True)
-        case SagaResumed():
-            runs = tuple(_restarted(run, event.at) for run in state.runs)
-            undo = None if undo is None else _restarted(undo, event.at)
-            return replace(state, version=version, paused=False, blocked=None, runs=runs, undo=undo)
-        case _:
-            assert_never(event)
+def _step_done(state: State, event: StepDone) -> State:
+    return replace(
+        state,
+        version=state.version + 1,
+        runs=_replace_run(state, event.step, status="done"),
+        context=state.context if event.context == NULL else event.context,
+        blocked=None,
+        outcomes=state.outcomes + 1,
+    )
+
+
+def _step_skipped(state: State, event: StepSkipped) -> State:
+    return replace(
+        state,
+        version=state.version + 1,
+        runs=(*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
+        pivoted=state.pivoted or event.pivot,
+        blocked=None,
+        outcomes=state.outcomes + 1,
+    )
+
+
+def _step_refused(state: State, event: StepRefused) -> State:
+    runs = _replace_run(state, event.step, status="refused")
+    return replace(state, version=state.version + 1, runs=runs, blocked=None, outcomes=state.outcomes + 1)
+
+
+def _step_failed(state: State, event: StepFailed) -> State:
+    runs = _replace_run(state, event.step, status="backoff", retry_at=event.retry_at)
+    return replace(state, version=state.version + 1, runs=runs)
+
+
+def _step_retried(state: State, event: StepRetried) -> State:
+    runs = _replace_run(state, event.step, status="outstanding", attempt=event.attempt)
+    return replace(state, version=state.version + 1, runs=runs)
+
+
+def _step_unknown(state: State, event: StepUnknown) -> State:
+    runs = _replace_run(state, event.step, status="unknown")
+    return replace(state, version=state.version + 1, runs=runs, outcomes=state.outcomes + 1)
+
+
+def _step_settled(state: State, event: StepSettled) -> State:
+    runs = _replace_run(state, event.step, status=_SETTLED[event.outcome])
+    refused = event.outcome == "refused"
+    targets = tuple(name for name in state.targets if not (refused and name == event.step))
+    return replace(state, version=state.version + 1, runs=runs, targets=targets)
+
+
+def _compensation_started(state: State, event: CompensationStarted) -> State:
+    return replace(
+        state,
+        version=state.version + 1,
+        status="compensating",
+        targets=event.targets,
+        paused=state.paused and event.cause != "cancelled",
+        blocked=None,
+    )
+
+
+def _undo_started(state: State, event: UndoStarted) -> State:
+    undo = StepRun(event.step, "outstanding", event.attempt, event.command)
+    return replace(state, version=state.version + 1, undo=undo, blocked=None)
+
+
+def _undo_failed(state: State, event: UndoFailed) -> State:
+    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at)
+    return replace(state, version=state.version + 1, undo=undo)
+
+
+def _undo_retried(state: State, event: UndoRetried) -> State:
+    undo = state.undo and replace(state.undo, status="outstanding", attempt=event.attempt)
+    return replace(state, version=state.version + 1, undo=undo)
+
+
+def _undo_done(state: State, event: UndoDone) -> State:
+    return replace(
+        state,
+        version=state.version + 1,
+        undo=None,
+        targets=tuple([name for name in state.targets if name != event.step]),
+        blocked=None,
+        outcomes=state.outcomes + 1,
+    )
+
+
+def _action_taken_over(state: State, event: ActionTakenOver) -> State:
+    if event.direction == "undo":
+        return replace(state, version=state.version + 1, undo=state.undo and _taken(state.undo, event))
+    runs = tuple(_taken(run, event) if run.step == event.step else run for run in state.runs)
+    return replace(state, version=state.version + 1, runs=runs)
+
+
+def _saga_blocked(state: State, event: SagaBlocked) -> State:
+    blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
+    return replace(state, version=state.version + 1, blocked=blocked)
+
+
+def _saga_paused(state: State, _: SagaPaused) -> State:
+    return replace(state, version=state.version + 1, paused=True)
+
+
+def _saga_resumed(state: State, event: SagaResumed) -> State:
+    runs = tuple(_restarted(run, event.at) for run in state.runs)
+    undo = state.undo and _restarted(state.undo, event.at)
+    return replace(state, version=state.version + 1, paused=False, blocked=None, runs=runs, undo=undo)
+
+
+def _domain_recorded(state: State, event: DomainRecorded) -> State:
+    return replace(state, version=state.version + 1, streams=_counted(state.streams, event.stream, event.count))
+
+
+def _saga_completed(state: State, event: SagaCompleted) -> State:
+    return replace(state, version=state.version + 1, status="completed", ended_at=event.at, blocked=None)
+
+
+def _saga_compensated(state: State, event: SagaCompensated) -> State:
+    return replace(state, version=state.version + 1, status="compensated", ended_at=event.at, blocked=None)
 
 
 def _taken(run: StepRun, event: ActionTakenOver) -> StepRun:
     return replace(run, attempt=replace(run.attempt, runner=event.runner, at=event.at))
+
+
+# A table, not a match: an event costs one look-up, whichever it is.
+_EVOLVE: dict[type, Callable[[State, Any], State]] = {
+    SagaStarted: _saga_started,
+    StepStarted: _step_started,
+    StepDone: _step_done,
+    StepSkipped: _step_skipped,
+    StepRefused: _step_refused,
+    StepFailed: _step_failed,
+    StepRetried: _step_retried,
+    StepUnknown: _step_unknown,
+    StepSettled: _step_settled,
+    CompensationStarted: _compensation_started,
+    UndoStarted: _undo_started,
+    UndoFailed: _undo_failed,
+    UndoRetried: _undo_retried,
+    UndoDone: _undo_done,
+    ActionTakenOver: _action_taken_over,
+    SagaBlocked: _saga_blocked,
+    SagaPaused: _saga_paused,
+    SagaResumed: _saga_resumed,
+    DomainRecorded: _domain_recorded,
+    SagaCompleted: _saga_completed,
+    SagaCompensated: _saga_compensated,
+}

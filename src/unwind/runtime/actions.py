@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from unwind.core.author import storable
 from unwind.core.messages import NULL, Reply, RunAction, effect_id
@@ -26,21 +26,18 @@ Report = Callable[[str, Reply], None]
 Act = Callable[[Any, ActionCall], Coroutine[Any, Any, object]]
 
 
-class _Job:
+class _Job(Struct, eq=False):
     """An action that waits for a task or runs on one."""
 
-    __slots__ = ("effect", "held_until", "key", "lost", "plan", "saga", "since", "stop", "task")
-
-    def __init__(self, saga: Saga[Any], plan: StepPlan, effect: RunAction, key: str, now: int) -> None:
-        self.saga = saga
-        self.plan = plan
-        self.effect = effect
-        self.key = key
-        self.since = now
-        self.held_until = now + plan.lease
-        self.stop = ""
-        self.lost = False
-        self.task: asyncio.Task[None] | None = None
+    saga: Saga[Any]
+    plan: StepPlan
+    effect: RunAction
+    key: str
+    since: int
+    held_until: int
+    stop: str = ""
+    lost: bool = False
+    task: "asyncio.Task[None] | None" = None
 
 
 class ActionPool:
@@ -94,7 +91,8 @@ class ActionPool:
         key = effect_id(effect.saga_id, effect.step, effect.direction)
         if key in self._jobs or self._draining or len(self._queue) >= self._backlog:
             return
-        job = _Job(saga, saga.by_name[effect.step], effect, key, now)
+        plan = saga.by_name[effect.step]
+        job = _Job(saga, plan, effect, key, now, now + plan.lease)
         self._jobs[key] = job
         self._queue.append(job)
         self._some.set()

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
+from msgspec import Struct
+
 from unwind.core.draft import Decision
 from unwind.core.messages import Input
 from unwind.errors import UnwindError
@@ -22,15 +24,11 @@ class Waiter(Protocol):
         ...
 
 
-class Entry:
+class Entry(Struct, gc=False):
     """One input and who waits for it."""
 
-    __slots__ = ("message", "waiter")
-
-    def __init__(self, message: Input, waiter: Waiter | None = None) -> None:
-        """`waiter` None: nobody asks."""
-        self.message = message
-        self.waiter = waiter
+    message: Input
+    waiter: Waiter | None = None
 
 
 Batch = dict[str, list[Entry]]

@@ -17,7 +17,7 @@ from unwind.core.draft import Decision
 from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RunAction, Start, Tick
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State
+from unwind.core.state import LIVE, NEW, State
 from unwind.errors import CodecError, UnavailableError, UnwindError
 from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream
 from unwind.runtime.actions import ActionPool
@@ -351,7 +351,7 @@ class Loop:
             if made.events:
                 self._telemetry.saw(made.saga.name, made.events)
                 self._suspects.clear(state.saga_id)
-            if state.live:
+            if state.status in LIVE:
                 cache[state.saga_id] = state
                 continue
             cache.pop(state.saga_id, None)
