@@ -34,7 +34,6 @@ from unwind.ports import (
     Unit,
 )
 from unwind.runtime.engine import Engine
-from unwind.runtime.inbox import Entry
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.sweeper import Sweeper
 from unwind.stores.memory import MemoryStore
@@ -233,7 +232,7 @@ def refusing(*steps: str) -> Answer:
 
 def tell(engine: Engine, saga_id: str, step: str, direction: Direction = "do", outcome: Any = "ok") -> None:
     """Put an answer straight into one engine."""
-    engine.loop.put(saga_id, Entry(Reply(step, direction, outcome, 1, Raw(encode(BOOKED)))))
+    engine.loop.put(saga_id, Reply(step, direction, outcome, 1, Raw(encode(BOOKED))))
 
 
 class Deed(ActionStep[Trip, Any]):

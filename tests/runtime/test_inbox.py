@@ -34,7 +34,7 @@ def test_nothing_is_lost_nor_given_twice_and_each_saga_keeps_its_order(steps: li
         for number, (what, about) in enumerate(steps):
             if what == "put":
                 put[str(about)].append(str(number))
-                inbox.put(str(about), Entry(Cancel(str(number))))
+                inbox.put(str(about), Cancel(str(number)))
             elif what == "take":
                 batch = inbox.take(int(about))
                 assert len(batch) <= int(about)
@@ -46,7 +46,7 @@ def test_nothing_is_lost_nor_given_twice_and_each_saga_keeps_its_order(steps: li
             assert inbox.in_flight == sum(map(len, out))
             waiting = {saga_id for saga_id in put if len(put[saga_id]) > len(decided[saga_id]) + in_hand(out, saga_id)}
             assert len(inbox) == len(waiting)
-            assert inbox.ready == any(not inbox.is_busy(saga_id) for saga_id in waiting)
+            assert inbox.ready == any(saga_id not in inbox._busy for saga_id in waiting)
         for batch in out:
             finish(inbox, batch, decided, again=True)
         while inbox.ready:
@@ -77,11 +77,11 @@ async def test_whoever_waits_for_work_is_woken_by_it() -> None:
     waiting = asyncio.create_task(inbox.work())
     await asyncio.sleep(0)
     assert not waiting.done()
-    inbox.put("a", Entry(Cancel("1")))
+    inbox.put("a", Cancel("1"))
     await waiting
     batch = inbox.take(1)
     waiting = asyncio.create_task(inbox.work())
-    inbox.put("a", Entry(Cancel("2")))  # the saga is in a batch: nothing to do yet
+    inbox.put("a", Cancel("2"))  # the saga is in a batch: nothing to do yet
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -94,7 +94,7 @@ async def test_whoever_waits_for_work_is_woken_by_it() -> None:
 async def test_room_comes_when_fewer_sagas_wait() -> None:
     inbox = Inbox()
     for saga_id in "abc":
-        inbox.put(saga_id, Entry(Cancel("1")))
+        inbox.put(saga_id, Cancel("1"))
     waiting = asyncio.create_task(inbox.room(3))
     await asyncio.sleep(0)
     inbox.wake()  # to no purpose
@@ -108,9 +108,9 @@ async def test_room_comes_when_fewer_sagas_wait() -> None:
 async def test_a_drained_inbox_is_empty() -> None:
     inbox = Inbox()
     for saga_id in "abc":
-        inbox.put(saga_id, Entry(Cancel("1")))
+        inbox.put(saga_id, Cancel("1"))
     batch = inbox.take(1)
-    inbox.put("a", Entry(Cancel("2")))
+    inbox.put("a", Cancel("2"))
     drained = inbox.drain()
     assert {saga_id: names(entries) for saga_id, entries in drained.items()} == {"b": ["1"], "c": ["1"], "a": ["2"]}
     inbox.release(batch)

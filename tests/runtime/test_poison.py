@@ -75,7 +75,7 @@ def test_the_pause_of_a_suspect_is_bounded_and_forgotten_once_it_was_written() -
     assert not suspects.holds("b")
     clock.advance(640)
     assert not suspects.holds("a")
-    suspects.clear("a")
+    del suspects.held["a"]
     assert suspects.add("a") == 10
 
 

@@ -1,7 +1,6 @@
 """Serves an application over HTTP until told to stop: admits no more, finishes what is in hand, then goes."""
 
 import asyncio
-import gc
 import ipaddress
 import signal
 import socket
@@ -15,6 +14,7 @@ from msgspec import Struct
 from unwind.cli.logs import configure_logs
 from unwind.cli.terminal import FAILED, complain
 from unwind.errors import SettingsError
+from unwind.runtime.tuning import tune_process
 from unwind.settings import Settings, read_settings
 
 log = structlog.get_logger("unwind.serve")
@@ -102,9 +102,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        tune_process()
         if not is_loopback(self._host):
             log.warning("open_to_the_network", host=self._host, advice="whoever reaches this address may give orders")
         host = f"[{self._host}]" if ":" in self._host else self._host

@@ -113,7 +113,7 @@ def _advance_forward(draft: Draft) -> None:
         if len(runs) == len(plans):
             draft.emit(m.SagaCompleted(draft.at))
             return
-        if rules.overdue(draft.state, draft.at):
+        if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
             _turn_round_late(draft)
             return
         plan = plans[len(runs)]

@@ -8,7 +8,7 @@ from msgspec import Struct
 from unwind.core.author import ask
 from unwind.core.messages import Attempt, Direction, DomainRecorded, Event, Moment, Record
 from unwind.core.saga import Saga, StepPlan
-from unwind.core.state import State, evolve
+from unwind.core.state import EVOLVE, State
 
 Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
 
@@ -36,7 +36,7 @@ class Draft(Struct, gc=False):
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
-        self.state = evolve(self.state, event)
+        self.state = EVOLVE[type(event)](self.state, event)
 
     def record(self, records: Sequence[Record]) -> None:
         if not records:

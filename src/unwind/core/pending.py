@@ -42,16 +42,16 @@ def _run_due(run: StepRun, now: int) -> int | None:
         return run.retry_at
     attempt = run.attempt
     every = attempt.lease or attempt.resend
-    nearest = _next_multiple(attempt.at, every, now) if every else None
+    nearest = None
+    if every:
+        nearest = attempt.at + every * ((now - attempt.at) // every + 1) if now > attempt.at else attempt.at + every
     if attempt.expires is not None and (nearest is None or attempt.expires < nearest):
         return attempt.expires
     return nearest
 
 
 def _awaited(state: State) -> tuple[StepRun, ...]:
-    """What a live saga waits for: its steps, its undo, or the action that must end before its undo may begin."""
-    if state.status == "running":
-        return state.runs
+    """What a compensating saga waits for: its undo, or the action that must end before its undo may begin."""
     awaited = state.undo or (state.run(state.targets[0]) if state.targets else None)
     return () if awaited is None else (awaited,)
 
@@ -67,7 +67,7 @@ def due(state: State, now: int) -> int | None:
     if state.blocked is not None:
         nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
     else:
-        for run in _awaited(state):
+        for run in state.runs if state.status == "running" else _awaited(state):
             if run.status not in AWAITED:
                 continue
             at = _run_due(run, now)

@@ -93,10 +93,12 @@ class ActionPool:
             return
         plan = saga.by_name[effect.step]
         job = _Job(saga, plan, effect, key, now, now + plan.lease)
+        if not self._jobs:
+            self._some.set()
         self._jobs[key] = job
         self._queue.append(job)
-        self._some.set()
-        self._wake_one()
+        if not self._waking:
+            self._wake_one()
 
     def _wake_one(self) -> None:
         """One idle task at a time is enough: whoever takes a job wakes the next one only while jobs are left."""
@@ -118,7 +120,7 @@ class ActionPool:
                 self._waking = False
                 while self._queue and not self._closed:
                     job = self._queue.popleft()
-                    if self._queue:
+                    if self._queue and not self._waking:
                         self._wake_one()
                     job.task = task
                     await self._run(job)

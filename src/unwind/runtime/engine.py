@@ -21,7 +21,6 @@ from unwind.errors import (
     UnavailableError,
 )
 from unwind.ports import Bus, Clock, Store
-from unwind.runtime.inbox import Entry
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
 from unwind.runtime.telemetry import Telemetry
@@ -190,5 +189,5 @@ class Engine:
         if self._stopping:
             raise UnavailableError("this process is stopping; repeat the call")
         call = self._waiting.call()
-        self.loop.put(saga_id, Entry(message, call))
+        self.loop.put(saga_id, message, call)
         return await call.future

@@ -60,20 +60,17 @@ class Inbox:
         """Sagas in a batch that is being decided or committed."""
         return len(self._busy)
 
-    def put(self, saga_id: str, entry: Entry) -> None:
+    def put(self, saga_id: str, message: Input, waiter: Waiter | None = None) -> None:
         """Add an input."""
         entries = self._entries.get(saga_id)
         if entries is not None:
-            entries.append(entry)
+            entries.append(Entry(message, waiter))
             return
-        self._entries[saga_id] = [entry]
-        if not self.is_busy(saga_id):
+        self._entries[saga_id] = [Entry(message, waiter)]
+        if saga_id not in self._busy:
+            if not self._ready:
+                self._work.set()
             self._ready.append(saga_id)
-            self._work.set()
-
-    def is_busy(self, saga_id: str) -> bool:
-        """Whether the saga is in a batch."""
-        return saga_id in self._busy
 
     def take(self, limit: int) -> Batch:
         """A batch of up to `limit` ready sagas with all their inputs; they are busy until released."""

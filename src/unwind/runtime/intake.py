@@ -10,7 +10,7 @@ from unwind.core.draft import Decision
 from unwind.core.messages import Reply
 from unwind.errors import UnavailableError, UnwindError
 from unwind.ports import REPLIES, Bus, Clock, Delivery, Message, Subscription
-from unwind.runtime.inbox import Entry, Inbox
+from unwind.runtime.inbox import Inbox
 from unwind.runtime.limits import Limits
 
 log = structlog.get_logger("unwind.intake")
@@ -82,7 +82,7 @@ class Intake:
         for delivery in deliveries:
             waiter = Acknowledgement(delivery, self._done)
             for message in delivery.messages:
-                self._inbox.put(message.saga_id, Entry(self._reply(message), waiter))
+                self._inbox.put(message.saga_id, self._reply(message), waiter)
 
     def _reply(self, message: Message) -> Reply:
         """A reply as the core takes it. They are not trusted: what is no answer, or too large, counts as a failure."""

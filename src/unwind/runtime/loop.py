@@ -34,8 +34,6 @@ log = structlog.get_logger("unwind.loop")
 
 SOON = SECOND // 20
 """The least distance of a wake-up that is moved on: a saga that is due and cannot move must not spin."""
-
-
 NOTHING = StoredStream(None, ())
 NO_LEASES: Mapping[str, int] = {}
 Answers = list[tuple[str, Waiter, Decision]]
@@ -78,7 +76,7 @@ class Loop:
         self._pool = ActionPool(
             store,
             clock,
-            self._action_ended,
+            self._inbox.put,
             size=limits.actions,
             backlog=limits.actions_waiting,
             watch_every=limits.actions_watch,
@@ -109,15 +107,15 @@ class Loop:
             for entry in entries:
                 if entry.waiter is not None:
                     entry.waiter.failed(UnavailableError("this process is stopping; repeat the call"))
-                elif isinstance(entry.message, Reply):
-                    self._inbox.put(saga_id, entry)  # an action has ended in time: nothing else would tell of it
+                elif isinstance(entry.message, Reply):  # of an action that ended in time: nothing else would tell of it
+                    self._inbox.put(saga_id, entry.message)
         self._inbox.wake()
 
     # ----------------------------------------------------------------------------------------------------- inputs come
 
-    def put(self, saga_id: str, entry: Entry) -> None:
+    def put(self, saga_id: str, message: Input, waiter: Waiter | None = None) -> None:
         """Queue an input."""
-        self._inbox.put(saga_id, entry)
+        self._inbox.put(saga_id, message, waiter)
 
     def expect_new(self, saga_id: str) -> None:
         """Nobody else can know this id: there is nothing to load."""
@@ -126,7 +124,7 @@ class Loop:
     def tick(self, saga_id: str, token: int) -> None:
         """A claimed wake-up. Sagas that are set aside are not driven."""
         if not self._suspects.holds(saga_id):
-            self._inbox.put(saga_id, Entry(Tick(token)))
+            self._inbox.put(saga_id, Tick(token))
 
     async def state(self, saga_id: str) -> State:
         """What the saga is, as far as this worker knows or the log says. Status `new`: there is no such saga."""
@@ -145,9 +143,6 @@ class Loop:
     def backlog(self) -> int:
         """Sagas whose inputs wait."""
         return len(self._inbox)
-
-    def _action_ended(self, saga_id: str, reply: Reply) -> None:
-        self._inbox.put(saga_id, Entry(reply))
 
     async def _work(self) -> None:
         failures = 0
@@ -279,7 +274,7 @@ class Loop:
         answers: Answers,
     ) -> Decided | None:
         """Fold all inputs of one saga into one unit. None: there is no saga, or no definition, to decide with."""
-        saga = self._definition(before, entries)
+        saga = self._sagas.get(before.definition_hash) or self._definition(before, entries)
         if saga is None:
             self._leave_alone(saga_id, before, entries, answers)
             return None
@@ -308,7 +303,7 @@ class Loop:
 
     def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
         if state.status != "new":
-            return self._sagas.get(state.definition_hash)
+            return None
         start = next((entry.message for entry in entries if isinstance(entry.message, Start)), None)
         return None if start is None else self._sagas.get(start.definition_hash)
 
@@ -345,12 +340,12 @@ class Loop:
                 entry.waiter.failed(error)
 
     def _believe(self, settled: Iterable[Decided]) -> None:
-        cache = self._cache
+        cache, suspects = self._cache, self._suspects.held
+        self._telemetry.saw([(made.saga.name, made.events) for made in settled])
         for made in settled:
             state = made.after
-            if made.events:
-                self._telemetry.saw(made.saga.name, made.events)
-                self._suspects.clear(state.saga_id)
+            if made.events and suspects:
+                suspects.pop(state.saga_id, None)
             if state.status in LIVE:
                 cache[state.saga_id] = state
                 continue

@@ -17,22 +17,19 @@ class Suspects:
         """`pause` is the first pause, in microseconds."""
         self._clock = clock
         self._pause = pause
-        self._held: dict[str, tuple[int, int]] = {}
+        self.held: dict[str, tuple[int, int]] = {}
+        """Until when, and for how long; who was written again is taken out by the loop."""
 
     def add(self, saga_id: str) -> int:
         """Set a saga aside; answers for how long."""
-        _, last = self._held.pop(saga_id, (0, self._pause // 2))
+        _, last = self.held.pop(saga_id, (0, self._pause // 2))
         pause = min(last * 2, self._pause * LONGEST)
-        self._held[saga_id] = (self._clock.monotonic() + pause, pause)
-        if len(self._held) > MOST:
-            del self._held[next(iter(self._held))]
+        self.held[saga_id] = (self._clock.monotonic() + pause, pause)
+        if len(self.held) > MOST:
+            del self.held[next(iter(self.held))]
         return pause
 
     def holds(self, saga_id: str) -> bool:
         """Whether the saga is to be left alone now."""
-        until, _ = self._held.get(saga_id, (0, 0))
+        until, _ = self.held.get(saga_id, (0, 0))
         return self._clock.monotonic() < until
-
-    def clear(self, saga_id: str) -> None:
-        """The saga was written: it is like any other."""
-        self._held.pop(saga_id, None)

@@ -1,7 +1,7 @@
 """What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -47,12 +47,13 @@ class Telemetry(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def saw(self, definition: str, events: Iterable[Event]) -> None:
-        """Count committed events of one saga."""
+    def saw(self, committed: Iterable[tuple[str, Sequence[Event]]]) -> None:
+        """Count a batch's committed events, each saga's with the name of its definition."""
         counts = self._events
-        for event in events:
-            key = (definition, type(event), getattr(event, "step", ""))
-            counts[key] = counts.get(key, 0) + 1
+        for definition, events in committed:
+            for event in events:
+                key = (definition, type(event), getattr(event, "step", ""))
+                counts[key] = counts.get(key, 0) + 1
 
     def render(self) -> bytes:
         """The Prometheus text exposition."""

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from unwind.core.author import SAGA
-from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
+from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
-from unwind.core.pending import due, effect_of, outstanding, pending
+from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
 from unwind.core.state import State
 from unwind.ports import Message, SagaRow, StreamAppend, Unit
@@ -41,7 +41,10 @@ def make_unit(decided: Decided, now: int) -> Unit:
     others = _domain_appends(before, decided.records) if decided.records else ()
     wake_at = due(after, now)
     row = make_row(decided.saga, after, now, wake_at) if writes_row(decided) else None
-    return Unit(head, row, others, _snapshot(before, after), wake_at)
+    snapshot = None
+    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.live:
+        snapshot = take_snapshot(after)
+    return Unit(head, row, others, snapshot, wake_at)
 
 
 def writes_row(decided: Decided) -> bool:
@@ -91,12 +94,6 @@ def _domain_appends(before: State, records: Sequence[Record]) -> tuple[StreamApp
     )
 
 
-def _snapshot(before: State, after: State) -> Snapshot | None:
-    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.live:
-        return take_snapshot(after)
-    return None
-
-
 def new_effects(decided: Decided) -> Sequence[Effect]:
     """What to dispatch after the commit: what the state before did not ask for yet, or everything on a redrive."""
     before, after = decided.before, decided.after
@@ -104,11 +101,12 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return pending(after)
     if after.paused:
         return ()
-    return [
-        effect_of(after, direction, run)
-        for direction, run in outstanding(after)
-        if run not in before.runs and run != before.undo
-    ]
+    undo = after.undo
+    if undo is not None:
+        return [effect_of(after, "undo", undo)] if undo.status == "outstanding" and undo != before.undo else ()
+    if after.status != "running":
+        return ()
+    return [effect_of(after, "do", run) for run in after.runs if run.status == "outstanding" and run not in before.runs]
 
 
 def command_message(state: State, effect: SendCommand) -> Message:
