@@ -41,7 +41,6 @@ Price = Annotated[
             "type": "number",
             "exclusiveMinimum": 0,
             "maximum": float(from_cents(MAX_CENTS)),
-            "multipleOf": 0.01,
             "examples": [100.0, 19.99],
         },
     ),

@@ -462,7 +462,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
     ),
     "a tombstone with an effect": (
         sql("inventory", "insert into reservations values ('lost', 'r-x', 'o-lost', 'released')"),
-        {("lost", Rule.BARRIER)},
+        {("lost", Rule.BARRIER), ("lost", Rule.ASKED)},
     ),
     "an undo before its do without a tombstone": (
         sql("inventory", "delete from barrier where effect_id = 'lost/reserve_inventory/do'"),

@@ -98,7 +98,9 @@ def check_effects(story: Story, effects: Effects, floors: dict[str, int]) -> Ite
     yield from _barrier(story, effects, floors)
     if story.status == "completed":
         yield from _as_ordered(story, effects)
-    elif story.status == "compensated":
+    else:
+        yield from _of_this_order(story, effects)
+    if story.status == "compensated":
         yield from _nothing_left(effects)
 
 
@@ -165,6 +167,20 @@ def _as_ordered(story: Story, effects: Effects) -> Iterator[Finding]:
     for name, found, expected in pairs:
         if found != expected:
             yield Finding(Rule.COMPLETED, f"{name} {found}", f"{expected}")
+
+
+def _of_this_order(story: Story, effects: Effects) -> Iterator[Finding]:
+    """What was held, taken and sent is what was ordered, whatever became of it since."""
+    order, customer, contents = story.order["order_id"], story.order["customer_id"], story.contents
+    triples: list[tuple[str, list[Any], Any]] = [
+        ("reservation", [(order, lines) for order, _, lines in effects.reservations], (order, contents)),
+        ("charge", effects.charges, (order, customer, story.order["total"])),
+        ("shipment", [(order, to, inside) for order, to, _, inside in effects.shipments], (order, customer, contents)),
+    ]
+    for name, found, expected in triples:
+        for row in found:
+            if row != expected:
+                yield Finding(Rule.ASKED, f"a {name} of {row}", f"{expected}")
 
 
 def _nothing_left(effects: Effects) -> Iterator[Finding]:

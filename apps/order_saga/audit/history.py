@@ -98,7 +98,7 @@ def read_commits(commits: Iterable[Commit]) -> tuple[list[dict[str, Any]], Findi
         following = len(events) + 1
         try:
             batch = [dict(event) for event in json.loads(data)]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             found = f"unreadable events at version {version} ({error})"
             return events, Finding(Rule.LEGAL, found, "a JSON list of events")
         if gap is None and (version != following or count != len(batch)):
@@ -127,7 +127,7 @@ def check_row(story: Story, row: tuple[str, str, int | None, int | None] | None)
 
 
 def check_order(story: Story, commits: Iterable[Commit]) -> Iterator[Finding]:
-    """Compare a legal log with the order's own stream: which events, how many, and what the first says."""
+    """Compare a legal log with the order's own stream: which events, how many, what the first says."""
     events, gap = read_commits(commits)
     if gap is not None:
         yield gap
@@ -141,6 +141,9 @@ def check_order(story: Story, commits: Iterable[Commit]) -> Iterator[Finding]:
     for field in ("order_id", "customer_id", "items", "total"):
         if events[0].get(field) != story.order[field]:
             yield Finding(Rule.ORDER, f"created with {field} {events[0].get(field)}", f"{story.order[field]}")
+    due = sum(item["quantity"] * item["price"] for item in story.order["items"])
+    if story.order["total"] != due:
+        yield Finding(Rule.ORDER, f"a total of {story.order['total']}", f"{due}, the sum of the items")
     foreign = {event.get("order_id") for event in events} - {story.order["order_id"]}
     if foreign:
         yield Finding(Rule.ORDER, f"events of {foreign}", f"events of {story.order['order_id']}")

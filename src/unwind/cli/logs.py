@@ -2,11 +2,24 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from unwind.settings import Settings
+
+
+class _Stderr:
+    """On a full disk, or when nobody reads any more, lines are lost and the work goes on."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logs(settings: Settings) -> None:
@@ -29,7 +42,7 @@ def configure_logs(settings: Settings) -> None:
     structlog.configure(
         [*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_Stderr()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -33,27 +33,23 @@ def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
 
 
 def _next_multiple(since: int, every: int, now: int) -> int:
-    return since + every * (max(0, now - since) // every + 1)
+    return since + every * ((now - since) // every + 1) if now > since else since + every
 
 
-def _run_due(run: StepRun, now: int) -> int | None:
+def _run_due(run: StepRun, now: int) -> int:
     """The nearest instant at which a step or undo wants attention by itself."""
     if run.status == "backoff":
         return run.retry_at
     attempt = run.attempt
-    every = attempt.lease or attempt.resend
-    nearest = None
-    if every:
-        nearest = attempt.at + every * ((now - attempt.at) // every + 1) if now > attempt.at else attempt.at + every
-    if attempt.expires is not None and (nearest is None or attempt.expires < nearest):
-        return attempt.expires
-    return nearest
+    nearest = _next_multiple(attempt.at, attempt.lease or attempt.resend, now)
+    return nearest if attempt.expires is None else min(nearest, attempt.expires)
 
 
-def _awaited(state: State) -> tuple[StepRun, ...]:
-    """What a compensating saga waits for: its undo, or the action that must end before its undo may begin."""
-    awaited = state.undo or (state.run(state.targets[0]) if state.targets else None)
-    return () if awaited is None else (awaited,)
+def _awaited(state: State) -> StepRun | None:
+    """What a live saga waits for: its last step, its undo, or the action that must end before its undo may begin."""
+    if state.status == "running":
+        return state.runs[-1] if state.runs else None
+    return state.undo or (state.run(state.targets[0]) if state.targets else None)
 
 
 def due(state: State, now: int) -> int | None:
@@ -63,19 +59,14 @@ def due(state: State, now: int) -> int | None:
     """
     if state.paused or state.status not in LIVE:
         return None
-    nearest: int | None = None
     if state.blocked is not None:
         nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
     else:
-        for run in state.runs if state.status == "running" else _awaited(state):
-            if run.status not in AWAITED:
-                continue
-            at = _run_due(run, now)
-            if at is not None and (nearest is None or at < nearest):
-                nearest = at
-    if state.deadline is not None and deadline_holds(state) and (nearest is None or state.deadline < nearest):
-        return state.deadline
-    return now if nearest is None else nearest
+        run = _awaited(state)
+        nearest = now if run is None or run.status not in AWAITED else _run_due(run, now)
+    if state.deadline is not None and deadline_holds(state):
+        return min(nearest, state.deadline)
+    return nearest
 
 
 def resend_due(state: State, now: int) -> bool:

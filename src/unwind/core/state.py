@@ -141,17 +141,10 @@ def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, .
     return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
 
 
-def _done(runs: tuple[StepRun, ...], step: str) -> tuple[StepRun, ...]:
-    """What happens to most steps, nearly always to the last: spelled out, for speed."""
-    index = len(runs) - 1
-    while runs[index].step != step:
-        index -= 1
-    run = runs[index]
-    return (
-        *runs[:index],
-        StepRun(step, "done", run.attempt, run.command, run.retry_at, run.pivot),
-        *runs[index + 1 :],
-    )
+def _last_done(runs: tuple[StepRun, ...]) -> tuple[StepRun, ...]:
+    """What happens to most steps, and to the last one only: spelled out, for speed."""
+    run = runs[-1]
+    return (*runs[:-1], StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot))
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -205,7 +198,7 @@ def _step_done(state: State, event: StepDone) -> State:
     return replace(
         state,
         version=state.version + 1,
-        runs=_done(state.runs, event.step),
+        runs=_last_done(state.runs),
         context=state.context if event.context == NULL else event.context,
         blocked=None,
         outcomes=state.outcomes + 1,

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 from msgspec.json import Decoder
 
 from unwind.http.problems import MALFORMED, MEDIA, FieldError, RequestError, invalid
@@ -32,12 +33,20 @@ async def read_json(request: Request[Any, Any, Any], decoder: Decoder[T]) -> T:
     if kind.lower() != "application/json" or charset not in {"utf-8", "utf8"}:
         reason = "send JSON in UTF-8 with the header Content-Type: application/json"
         raise RequestError(MEDIA, reason, FieldError("Content-Type", reason))
-    return decode(await request.body(), decoder)
+    return decode(await _whole(request), decoder)
 
 
 async def read_optional_json(request: Request[Any, Any, Any], decoder: Decoder[T], default: T) -> T:
     """Like `read_json`; an empty body stands for `default`."""
-    return await read_json(request, decoder) if await request.body() else default
+    return await read_json(request, decoder) if await _whole(request) else default
+
+
+async def _whole(request: Request[Any, Any, Any]) -> bytes:
+    try:
+        return await request.body()
+    except InternalServerException as error:
+        # That is what the framework makes of a client that goes away in the middle of its body.
+        raise RequestError(MALFORMED, "the body broke off before its end") from error
 
 
 def decode(data: bytes, decoder: Decoder[T]) -> T:

@@ -20,7 +20,7 @@ from unwind.errors import (
     StateError,
     UnavailableError,
 )
-from unwind.ports import Bus, Clock, Store
+from unwind.ports import Bus, Clock, Query, Store
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
 from unwind.runtime.telemetry import Telemetry
@@ -174,10 +174,11 @@ class Engine:
         return await self._control(saga_id, Resume(actor, reason))
 
     async def _control(self, saga_id: str, message: Input) -> State:
+        # By its row: other streams live in the same log, and are no sagas.
+        if not await self._store.find(Query((saga_id,), limit=1)):
+            raise NotFoundError(f"there is no saga {saga_id}")
         decision = await self._ask(saga_id, message)
         state = decision.state
-        if state.status == "new":
-            raise NotFoundError(f"there is no saga {saga_id}")
         if decision.verdict == "ended":
             raise StateError(f"saga {saga_id} has ended: it is {state.status}", state.status)
         if decision.verdict == "past_pivot":

@@ -70,8 +70,8 @@ class Service:
             return
         error = task.exception()
         if error is not None and not self.failed.done():
-            log.critical("worker_failed", error=repr(error), exc_info=error)
             self.failed.set_result(error)
+            log.critical("worker_failed", error=repr(error), exc_info=error)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop admitting, finish what is in hand, leave the rest in the store to be picked up."""

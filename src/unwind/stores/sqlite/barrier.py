@@ -16,7 +16,7 @@ from unwind.core.barrier import Answer
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantTransaction
 from unwind.stores.inline import run_inline
-from unwind.stores.sqlite.connections import BUSY_TIMEOUT, WRITER
+from unwind.stores.sqlite.connections import BUSY_TIMEOUT, WRITER, blamed_on
 from unwind.stores.sqlite.guard import hold_file
 from unwind.stores.statements import read_statements
 
@@ -45,7 +45,7 @@ class SQLiteParticipantStore:
     async def open(cls, path: str | Path, schema: str | Sequence[str] = ()) -> "SQLiteParticipantStore":
         """Open the file, and bring it to the newest `schema`: SQL scripts, each run once, in order, never changed.
 
-        Raises SettingsError when another process writes the file, or the file is of a newer program.
+        Raises SettingsError when the file cannot be used, another process writes it, or it is of a newer program.
         """
         scripts = [schema] if isinstance(schema, str) else schema
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"participant {Path(path).name}")
@@ -85,16 +85,19 @@ class _Database:
     """The open file. Everything here runs in its thread."""
 
     def __init__(self, path: Path, scripts: Sequence[str]) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        self._lock = hold_file(path)
-        self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         self._in_work = False
         with ExitStack() as undo:
-            undo.callback(self.close)
-            for pragma in (*WRITER, "pragma foreign_keys = on"):
-                self.connection.execute(pragma)
-            self.connection.execute(SQL["schema"])
+            with blamed_on(path):
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.touch(mode=0o600)
+                self._lock = undo.enter_context(hold_file(path))
+                self.connection = sqlite3.connect(
+                    path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+                )
+                undo.callback(self.connection.close)
+                for pragma in (*WRITER, "pragma foreign_keys = on"):
+                    self.connection.execute(pragma)
+                self.connection.execute(SQL["schema"])
             self._migrate(path, scripts)
             undo.pop_all()
         self.connection.set_authorizer(self._authorize)

@@ -49,7 +49,7 @@ def connect_writer(path: Path, version: Version) -> Writer:
 
     Raises SettingsError when the file cannot be used, or must not be since another process writes it.
     """
-    with _blamed_on(path), ExitStack() as opened:
+    with blamed_on(path), ExitStack() as opened:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         lock = opened.enter_context(hold_file(path, version))
@@ -66,7 +66,7 @@ def connect_writer(path: Path, version: Version) -> Writer:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """A connection that can neither write nor checkpoint. Raises SettingsError when the file cannot be used."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    with _blamed_on(path):
+    with blamed_on(path):
         reader = sqlite3.connect(uri, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
         for pragma in READER:
             reader.execute(pragma)
@@ -89,7 +89,8 @@ def _prepare(database: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _blamed_on(path: Path) -> Iterator[None]:
+def blamed_on(path: Path) -> Iterator[None]:
+    """Raise whatever makes the file unusable as a SettingsError that names it."""
     try:
         yield
     except OSError as error:
