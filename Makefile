@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_URL, NATS_URL, REDIS_ADDR)
+run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_URL, UNWIND_DATA_DIR)
 	@exec $(BIN)/order-saga serve
 
 test: dev-env ## Run the quick tests

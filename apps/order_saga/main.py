@@ -71,8 +71,8 @@ async def application(settings: Settings) -> AsyncIterator[Served]:
 def serve() -> None:
     """Take orders over HTTP until told to stop.
 
-    Settings come from the environment: SERVER_PORT, UNWIND_HOST, DATABASE_URL, UNWIND_DATA_DIR, UNWIND_LOG_LEVEL,
-    UNWIND_LOG_FORMAT, UNWIND_MAX_WAITING.
+    Settings come from the environment: SERVER_PORT, UNWIND_HOST (or SERVER_HOST), DATABASE_URL, UNWIND_DATA_DIR,
+    UNWIND_LOG_LEVEL, UNWIND_LOG_FORMAT, UNWIND_MAX_WAITING.
     """
     serve_application(PROGRAM, os.environ, application)
 

@@ -65,7 +65,7 @@ def _refuse_unknown(given: Mapping[str, str]) -> None:
 
 
 def _refuse_not_yet(given: Mapping[str, str]) -> None:
-    for name, what in (("NATS_URL", "the in-process bus"), ("REDIS_ADDR", "no cache")):
+    for name, what in (("NATS_URL", "the in-process bus"), ("REDIS_ADDR", "the engine without a cache")):
         if name in given:
             raise SettingsError(f"{name}: this build has only {what}; unset it, or wait for the next release")
 

@@ -130,7 +130,9 @@ def _listen(settings: Settings) -> Iterator[socket.socket]:
             listener.listen(_BACKLOG)
         except OSError as error:
             where = f"{settings.host} port {settings.port}"
-            raise SettingsError(f"SERVER_PORT: {where} cannot be listened on: {error.strerror}") from error
+            raise SettingsError(
+                f"SERVER_PORT: {where} cannot be listened on: {error.strerror}; choose another"
+            ) from error
         yield listener
 
 

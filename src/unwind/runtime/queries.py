@@ -343,7 +343,7 @@ class Queries:
         loaded = await self._store.load({stream: 0}, snapshots=snapshots)
         stored = loaded.streams.get(stream)
         if stored is None or (stored.snapshot is None and not stored.commits):
-            raise NotFoundError(f"there is no {stream}")
+            raise NotFoundError(f"there is no saga or stream {stream}")
         return stored
 
 
