@@ -47,6 +47,7 @@ class Waiting:
         self._store = store
         self._clock = clock
         self._call_timeout = call_timeout
+        self._somebody = asyncio.Event()
         self._calls: deque[Call] = deque()
         self._ends: dict[str, list[asyncio.Future[State]]] = {}
         self._closed = False
@@ -55,12 +56,14 @@ class Waiting:
         """A new caller; it fails with UnavailableError when its time is up."""
         call = Call(self._clock.monotonic() + self._call_timeout)
         self._calls.append(call)
+        self._somebody.set()
         return call
 
     async def end(self, saga_id: str, read: Read) -> State:
         """Wait until the saga has ended, here or in another process. `read` tells what this worker knows of it."""
         future: asyncio.Future[State] = asyncio.get_running_loop().create_future()
         self._ends.setdefault(saga_id, []).append(future)
+        self._somebody.set()
         try:
             state = await read(saga_id)
             if state.live and self._closed:
@@ -80,6 +83,9 @@ class Waiting:
     async def run(self, reload: Read) -> None:
         """Look after those who wait, until cancelled. `reload` tells what the log says of a saga."""
         while True:
+            if not self._calls and not self._ends:
+                self._somebody.clear()
+                await self._somebody.wait()
             await self._clock.sleep(SECOND)
             self._give_up_calls()
             try:

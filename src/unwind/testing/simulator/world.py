@@ -34,7 +34,7 @@ HEAL = 40.0
 END = 600.0
 SETTLES = 10.0
 """So long after the faults, participants still refuse undos and steps past the pivot."""
-GRACE = 20.0
+GRACE = 18.0
 """After the last saga's end, for what is still on its way to do damage."""
 PATIENCE = 12.0
 """How long a client waits for an answer, in seconds: its process may be gone."""
@@ -44,7 +44,7 @@ LIMITS = Limits(
     batch=8,
     claim=4,
     claim_push=CLAIM_PUSH,
-    sweep=SECOND * 9 // 10,
+    sweep=SECOND,
     actions_watch=SECOND // 2,
     publish_idle=4 * SECOND,
     retry_pause=SECOND // 10,
