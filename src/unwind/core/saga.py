@@ -250,11 +250,8 @@ class Saga(Generic[C]):
             ) from error
         self.by_name: Mapping[str, StepPlan] = {plan.name: plan for plan in self.plans}
         self.hash = _content_hash(self, schema)
-
-    @property
-    def revision(self) -> str:
+        self.revision = f"{name}@{version}#{self.hash}"
         """Name, version and content hash in one string: what a running saga is bound to."""
-        return f"{self.name}@{self.version}#{self.hash}"
 
 
 def _reply_type(step: Step[Any, Any]) -> Any:

@@ -62,6 +62,8 @@ class Engine:
         self.limits = limits or Limits()
         self.telemetry = telemetry or Telemetry()
         self.sagas = {saga.hash: saga for saga in sagas}
+        self.revisions = [saga.revision for saga in sagas]
+        """What this worker knows: `name@version#hash` of each definition."""
         self._store = store
         self._new_id = new_id
         self._stopping = False
@@ -107,11 +109,6 @@ class Engine:
         """Admit nothing more, give actions `grace` seconds to end, finish what is in hand, leave the rest to others."""
         self._stopping = True
         await self.loop.stop(grace)
-
-    @property
-    def revisions(self) -> list[str]:
-        """What this worker knows: `name@version#hash` of each definition."""
-        return [saga.revision for saga in self.sagas.values()]
 
     async def start(
         self,

@@ -143,7 +143,7 @@ class World:
             self._draw_acts(saga_id)
         self.loop.call_later(HEAL, setattr, self.bus, "faults", BusFaults())
         while not self._over():
-            await self.loop.pause(1)
+            await self.loop.pause(2)
 
     def _over(self) -> bool:
         models = [self.checker.models.get(saga_id) for saga_id in self.sagas]
