@@ -10,14 +10,13 @@ SCHEDULES = 400
 """The quick share; `make simulate` runs 20 000."""
 
 FOUND_AT = {
-    "blocked_saga_sleeps": 0,
-    "compensation_gives_up": 490,
-    "failure_counts_for_any_attempt": 49,
-    "refusal_after_the_pivot_compensates": 327,
-    "refusal_is_not_stored": 87,
-    "tick_trusts_the_cache": 81,
-    "undo_leaves_no_tombstone": 76,
-    "wake_up_is_moved_blindly": 96,
+    "compensation_gives_up": 640,
+    "failure_counts_for_any_attempt": 70,
+    "refusal_after_the_pivot_compensates": 70,
+    "row_is_compared_with_the_state_before": 1_670,
+    "step_in_backoff_is_not_undone": 70,
+    "wake_up_is_moved_blindly": 120,
+    "wake_up_is_moved_past_newer_events": 120,
 }
 """Where the rarer planted bugs were last found; only saves time, `make mutants` searches from the beginning."""
 
@@ -42,4 +41,4 @@ def test_a_seed_is_the_same_schedule_every_time() -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_sees_a_planted_bug(name: str) -> None:
-    assert hunt(name, first=FOUND_AT.get(name, 0), within=1_000) is not None
+    assert hunt(name, first=FOUND_AT.get(name, 0)) is not None
