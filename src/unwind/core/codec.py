@@ -39,12 +39,9 @@ class EventCodec(Generic[E]):
         """`union` is the union of the present types; `upcasters` maps each outdated stored name to its mend."""
         self._decoder = msgspec.json.Decoder(list[union])
         self._one = msgspec.json.Decoder(union)
-        self._encoder = msgspec.json.Encoder()
-        self._upcasters = dict(upcasters or {})
-
-    def encode(self, events: Sequence[E]) -> bytes:
+        self.encode: Callable[[Sequence[E]], bytes] = msgspec.json.Encoder().encode
         """A JSON list of the events."""
-        return self._encoder.encode(events)
+        self._upcasters = dict(upcasters or {})
 
     def decode(self, data: bytes) -> list[E]:
         """The events in a JSON list. Raises CodecError naming the event that is not understood."""

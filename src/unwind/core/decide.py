@@ -98,13 +98,9 @@ def _advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
     """Start whatever the state of a live saga allows next. Forward and backward movement share this one road."""
     if draft.state.paused:
         return
-    if draft.state.status == "running":
-        _advance_forward(draft)
-    else:
+    if draft.state.status != "running":
         _advance_backward(draft, leases)
-
-
-def _advance_forward(draft: Draft) -> None:
+        return
     plans = draft.saga.plans
     while draft.state.status == "running":
         runs = draft.state.runs
@@ -223,9 +219,9 @@ def _block(draft: Draft, plan: StepPlan, direction: m.Direction, reason: str, *,
 
 def _reply(draft: Draft, reply: m.Reply) -> None:
     state = draft.state
-    if reply.step not in draft.saga.by_name:
+    plan = draft.saga.by_name.get(reply.step)
+    if plan is None:
         return
-    plan = draft.plan(reply.step)
     if reply.direction == "undo":
         if state.status == "compensating" and state.undo is not None and state.undo.step == reply.step:
             _undo_reply(draft, plan, state.undo, reply)
@@ -234,27 +230,23 @@ def _reply(draft: Draft, reply: m.Reply) -> None:
     if run is None:
         return
     if state.status == "running" and run.status in {"outstanding", "backoff"}:
-        _do_reply(draft, plan, run, reply)
+        if reply.outcome == "ok":
+            _succeed(draft, plan, run, reply)
+        elif reply.outcome == "refused":
+            _refuse(draft, plan, run, reply)
+        elif run.status == "outstanding" and rules.current(run, reply):
+            _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
     elif rules.awaited_action(state, plan, run) and (reply.outcome != "failed" or rules.current(run, reply)):
         draft.emit(m.StepSettled(draft.at, run.step, reply.outcome, reply.reason))
         _advance(draft)
 
 
-def _do_reply(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
-    match reply.outcome:
-        case "ok":
-            _succeed(draft, plan, run, reply)
-        case "refused":
-            if rules.forward_only(draft.state, run):
-                _block(draft, plan, "do", reply.reason, refused=True)
-                return
-            draft.emit(m.StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
-            _turn_round(draft, "refused", run.step, reply.reason)
-        case "failed":
-            if run.status == "outstanding" and rules.current(run, reply):
-                _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
-        case _:
-            assert_never(reply.outcome)
+def _refuse(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
+    if rules.forward_only(draft.state, run):
+        _block(draft, plan, "do", reply.reason, refused=True)
+        return
+    draft.emit(m.StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
+    _turn_round(draft, "refused", run.step, reply.reason)
 
 
 def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:

@@ -36,19 +36,8 @@ def _next_multiple(since: int, every: int, now: int) -> int:
     return since + every * ((now - since) // every + 1) if now > since else since + every
 
 
-def _run_due(run: StepRun, now: int) -> int:
-    """The nearest instant at which a step or undo wants attention by itself."""
-    if run.status == "backoff":
-        return run.retry_at
-    attempt = run.attempt
-    nearest = _next_multiple(attempt.at, attempt.lease or attempt.resend, now)
-    return nearest if attempt.expires is None else min(nearest, attempt.expires)
-
-
-def _awaited(state: State) -> StepRun | None:
-    """What a live saga waits for: its last step, its undo, or the action that must end before its undo may begin."""
-    if state.status == "running":
-        return state.runs[-1] if state.runs else None
+def _awaited_backward(state: State) -> StepRun | None:
+    """What a compensating saga waits for: its undo, or the action that must end before its undo may begin."""
     return state.undo or (state.run(state.targets[0]) if state.targets else None)
 
 
@@ -62,8 +51,17 @@ def due(state: State, now: int) -> int | None:
     if state.blocked is not None:
         nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
     else:
-        run = _awaited(state)
-        nearest = now if run is None or run.status not in AWAITED else _run_due(run, now)
+        forward = state.status == "running"
+        run = (state.runs[-1] if state.runs else None) if forward else _awaited_backward(state)
+        if run is None or run.status not in AWAITED:
+            nearest = now
+        elif run.status == "backoff":
+            nearest = run.retry_at
+        else:
+            attempt = run.attempt
+            nearest = _next_multiple(attempt.at, attempt.lease or attempt.resend, now)
+            if attempt.expires is not None and attempt.expires < nearest:
+                nearest = attempt.expires
     if state.deadline is not None and deadline_holds(state):
         return min(nearest, state.deadline)
     return nearest

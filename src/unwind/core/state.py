@@ -117,7 +117,7 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
 
     def run(self, step: str) -> StepRun | None:
         """The run of a step, or None while it was not started."""
-        for run in reversed(self.runs):
+        for run in self.runs[::-1]:
             if run.step == step:
                 return run
         return None
@@ -139,12 +139,6 @@ _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed":
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
     return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
-
-
-def _last_done(runs: tuple[StepRun, ...]) -> tuple[StepRun, ...]:
-    """What happens to most steps, and to the last one only: spelled out, for speed."""
-    run = runs[-1]
-    return (*runs[:-1], StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot))
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -195,10 +189,13 @@ def _step_started(state: State, event: StepStarted) -> State:
 
 
 def _step_done(state: State, event: StepDone) -> State:
+    # What happens to most steps, and to the last one only: spelled out, for speed.
+    run = state.runs[-1]
+    done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot)
     return replace(
         state,
         version=state.version + 1,
-        runs=_last_done(state.runs),
+        runs=(*state.runs[:-1], done),
         context=state.context if event.context == NULL else event.context,
         blocked=None,
         outcomes=state.outcomes + 1,

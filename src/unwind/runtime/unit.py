@@ -11,7 +11,7 @@ from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.messages import Effect, Event, Record, SendCommand, effect_id
 from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
-from unwind.core.state import State
+from unwind.core.state import LIVE, State
 from unwind.ports import Message, SagaRow, StreamAppend, Unit
 
 SNAPSHOT_EVERY = 5
@@ -42,7 +42,7 @@ def make_unit(decided: Decided, now: int) -> Unit:
     wake_at = due(after, now)
     row = make_row(decided.saga, after, now, wake_at) if writes_row(decided) else None
     snapshot = None
-    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.live:
+    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.status in LIVE:
         snapshot = take_snapshot(after)
     return Unit(head, row, others, snapshot, wake_at)
 
@@ -106,7 +106,11 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return [effect_of(after, "undo", undo)] if undo.status == "outstanding" and undo != before.undo else ()
     if after.status != "running":
         return ()
-    return [effect_of(after, "do", run) for run in after.runs if run.status == "outstanding" and run not in before.runs]
+    effects = []
+    for run in after.runs:
+        if run.status == "outstanding" and run not in before.runs:
+            effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
+    return effects
 
 
 def command_message(state: State, effect: SendCommand) -> Message:
