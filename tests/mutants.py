@@ -310,7 +310,7 @@ def row_is_compared_with_memory() -> Patches:
 def tick_trusts_the_cache() -> Patches:
     """Design 2.2.5: 0.7 %: a tick reads the log after its claim."""
     return [
-        swap(loop, "must_reload", lambda entries: False),
+        swap(loop.Loop, "_reload_for_tick", lambda self, saga_id: None),
         swap(loop, "is_proven", lambda made, *, loaded: True),
     ]
 

@@ -62,8 +62,8 @@ class Unit(Struct, frozen=True, gc=False):
     others: tuple[StreamAppend, ...] = ()
     snapshot: Snapshot | None = None
     wake_at: int | None = None
-    """Without a row: the saga's wake-up is brought forward to this where it stands later. It may have been moved, for
-    good reasons then, between the decision and its commit."""
+    """Without a row: the saga's wake-up is brought forward to this where it stands later (None: it cannot). It may have
+    been moved, for good reasons then, between the decision and its commit."""
 
 
 class Committed(Struct, frozen=True, gc=False):

@@ -48,7 +48,7 @@ class World:
         if decision.events:
             events, records = list(decision.events), list(decision.records)
             decided = Decided(order_saga, before, decision.state, events, records, token, redrive=False)
-            committed = await self._store.commit([make_unit(decided, self.now)])
+            committed = await self._store.commit([make_unit(decided, self.now, 3_000_000)])
             assert committed.won == {saga_id}
         self._states[saga_id] = decision.state
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 from tests.core.trips import booking, diary, errand, note, trip
 
 from unwind.core.codec import SAGA_EVENTS
@@ -14,9 +15,10 @@ from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Record, Re
 from unwind.core.pending import due, pending
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
-from unwind.runtime.unit import Decided, make_unit, new_effects, writes_row
+from unwind.runtime.unit import Decided, make_unit, new_effects, stands_early_enough, writes_row
 
 SECOND = 1_000_000
+PUSH = 3 * SECOND
 START = Start("s", Raw(b"{}"))
 OK = Raw(b'{"code":"x"}')
 TRIP = trip()
@@ -75,18 +77,36 @@ def test_the_row_is_written_iff_the_status_changes_or_a_wake_up_is_handled(
     made = fold(TRIP, before, inputs, at)
     assert made.events
     assert writes_row(made) is written
-    unit = make_unit(made, at)
-    assert unit.wake_at == due(made.after, at)
+    unit = make_unit(made, at, PUSH)
     assert (unit.row is not None) is written
     if unit.row is not None:
+        assert unit.wake_at == due(made.after, at)
         assert (unit.row.status, unit.row.revision, unit.row.updated_at) == (made.after.shown_status, TRIP.revision, at)
         assert unit.row.wake_at == unit.wake_at
         assert (unit.wake_at is None) == (unit.row.status in {"completed", "compensated", "paused"})
 
 
+@pytest.mark.parametrize(
+    ("stands", "needed", "brought"),
+    [
+        (4, 5, False),
+        (4, 4, False),
+        (5, 4, True),  # the row stands later than the saga is due
+        (1, 5, True),  # a wake-up may find the state before due and move the row on while the commit is on its way
+        (None, 5, True),
+    ],
+)
+def test_a_wake_up_is_brought_forward_unless_it_cannot_stand_later(
+    stands: int | None, needed: int, brought: bool
+) -> None:
+    before = replace(PAUSED, paused=stands is None, deadline=None if stands is None else stands * SECOND)
+    assert due(before, 0) == (None if stands is None else min(stands * SECOND, due(RUNNING, 0) or 0))
+    assert stands_early_enough(before, needed * SECOND, 0, SECOND) is not brought
+
+
 def test_a_unit_appends_all_events_after_those_there_are() -> None:
     made = fold(TRIP, RUNNING, [YES, Reply("hotel", "do", "ok", 1, OK)], 5)
-    unit = make_unit(made, 5)
+    unit = make_unit(made, 5, PUSH)
     assert (unit.head.stream, unit.head.category, unit.head.version) == ("s", "saga", RUNNING.version + 1)
     assert SAGA_EVENTS.decode(unit.head.events) == made.events
     assert unit.head.count == len(made.events) == made.after.version - RUNNING.version
@@ -97,7 +117,7 @@ def test_domain_events_are_numbered_on_where_the_saga_left_their_stream() -> Non
     first = fold(saga, NEW, [START], 0)
     second = fold(saga, first.after, [Reply("b", "do", "ok", 1, OK)], 1)
     numbered = [
-        (each.stream, each.version, each.count) for made in (first, second) for each in make_unit(made, 0).others
+        (each.stream, each.version, each.count) for made in (first, second) for each in make_unit(made, 0, PUSH).others
     ]
     assert numbered == [("diary-1", 1, 3), ("diary-1", 4, 1)]
 
@@ -134,7 +154,7 @@ def test_the_rows_and_effects_of_any_life_are_enough_to_drive_it(life: list[tupl
     """The row is never due later than the state; what a state asks for was dispatched when it began to ask for it."""
     now = 0
     made = fold(MIXED, NEW, [START], now)
-    first = make_unit(made, now)
+    first = make_unit(made, now, PUSH)
     assert first.row is not None
     status, wake_at = first.row.status, first.row.wake_at
     asked = list(new_effects(made))
@@ -143,7 +163,7 @@ def test_the_rows_and_effects_of_any_life_are_enough_to_drive_it(life: list[tupl
         made = fold(MIXED, made.after, inputs, now)
         if not made.events:
             continue
-        unit = make_unit(made, now)
+        unit = make_unit(made, now, PUSH)
         if unit.row is not None:
             status, wake_at = unit.row.status, unit.row.wake_at
         elif wake_at is not None and unit.wake_at is not None:

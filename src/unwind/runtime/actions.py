@@ -157,7 +157,9 @@ class ActionPool:
         except Exception as error:
             reason = storable(f"{type(error).__name__}: {error}")
         finally:
-            self._forget(job)
+            del self._jobs[job.key]
+            if job.stop or not self._jobs:
+                self._forget(job)
         timed_out = outcome == "failed" and bool(job.stop)
         if not (timed_out and job.lost):
             reply = Reply(effect.step, effect.direction, outcome, effect.attempt, payload, reason, timed_out)

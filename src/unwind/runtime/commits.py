@@ -11,13 +11,13 @@ Lost = dict[str, UnwindError | None]
 """Sagas whose units were not written: None for a conflict, else why the data is refused."""
 
 
-async def commit(store: Store, time: StoreTime, decided: Iterable[Decided], now: int) -> Lost:
+async def commit(store: Store, time: StoreTime, decided: Iterable[Decided], now: int, push: int) -> Lost:
     """Write what was decided. Raises UnavailableError when the outcome is unknown."""
     units: list[Unit] = []
     lost: Lost = {}
     for made in decided:
         try:
-            units.append(make_unit(made, now))
+            units.append(make_unit(made, now, push))
         except (TypeError, ValueError) as error:
             lost[made.after.saga_id] = RejectedError(f"saga {made.after.saga_id} cannot be stored as JSON: {error}")
     if units:

@@ -24,7 +24,7 @@ from unwind.ports import Bus, Clock, Query, Store
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
 from unwind.runtime.telemetry import Telemetry
-from unwind.runtime.waiting import Waiting
+from unwind.runtime.waiting import Opening, Waiting
 
 C = TypeVar("C")
 
@@ -129,6 +129,40 @@ class Engine:
         OverloadedError (nothing was accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or
         `on_started` raised).
         """
+        message = self._opening(saga, context, saga_id, request_hash, correlation_id, traceparent)
+        decision = await self._ask(message.saga_id, message)
+        _check_opening(decision, request_hash)
+        return Started(message.saga_id, decision.verdict != "exists", decision.state)
+
+    async def execute(
+        self,
+        saga: Saga[C],
+        context: C,
+        *,
+        saga_id: str = "",
+        request_hash: str = "",
+        correlation_id: str = "",
+        traceparent: str = "",
+    ) -> State:
+        """Start a saga and wait until it has ended; as `start` and `ended`, at less than their cost.
+
+        Raises what both raise. Giving up waiting does not stop the saga.
+        """
+        message = self._opening(saga, context, saga_id, request_hash, correlation_id, traceparent)
+        if self._stopping:
+            raise UnavailableError("this process is stopping; repeat the call")
+        end = self._waiting.expect_end(message.saga_id)
+        self.loop.put(message.saga_id, message, Opening(end, lambda made: _check_opening(made, request_hash)))
+        try:
+            return await end
+        finally:
+            if end.cancelled():
+                self._waiting.forget(message.saga_id, end)
+
+    def _opening(  # noqa: PLR0917 - the arguments of `start`, on the hot path
+        self, saga: Saga[C], context: C, saga_id: str, request_hash: str, correlation_id: str, traceparent: str
+    ) -> Start:
+        """The message that begins a saga. Raises what makes it unacceptable."""
         if saga.hash not in self.sagas:
             raise DefinitionError(f"saga {saga.revision} is not registered here; pass it to Engine(sagas=…)")
         if self.loop.backlog >= self.limits.inbox:
@@ -143,13 +177,7 @@ class Engine:
         chosen = saga_id or self._new_id()
         if not saga_id:
             self.loop.expect_new(chosen)
-        message = Start(chosen, Raw(encoded), request_hash, correlation_id, traceparent, saga.hash)
-        decision = await self._ask(chosen, message)
-        if decision.verdict == "author_error":
-            raise DefinitionError(decision.reason)
-        if decision.state.request_hash != request_hash:
-            raise IdempotencyError("this idempotency key was used for a different request; use a new key")
-        return Started(chosen, decision.verdict != "exists", decision.state)
+        return Start(chosen, Raw(encoded), request_hash, correlation_id, traceparent, saga.hash)
 
     async def ended(self, saga_id: str) -> State:
         """Wait until the saga has ended, here or in another process. Raises NotFoundError, UnavailableError."""
@@ -189,3 +217,11 @@ class Engine:
         call = self._waiting.call()
         self.loop.put(saga_id, message, call)
         return await call.future
+
+
+def _check_opening(decision: Decision, request_hash: str) -> None:
+    """Raises what keeps a saga from being the one that was asked for."""
+    if decision.verdict == "author_error":
+        raise DefinitionError(decision.reason)
+    if decision.state.request_hash != request_hash:
+        raise IdempotencyError("this idempotency key was used for a different request; use a new key")

@@ -68,6 +68,9 @@ class Loop:
         self._work_done = telemetry.work
         self._time = StoreTime(clock)
         self._inbox = Inbox()
+        self.put: Callable[..., None] = self._inbox.put
+        """Queue an input: the saga's id, the message, and who waits for its decision."""
+        self._ticked: set[str] = set()
         self._cache: dict[str, State] = {}
         self._suspects = Suspects(clock, limits.suspect_pause)
         self._on_end = on_end
@@ -113,10 +116,6 @@ class Loop:
 
     # ----------------------------------------------------------------------------------------------------- inputs come
 
-    def put(self, saga_id: str, message: Input, waiter: Waiter | None = None) -> None:
-        """Queue an input."""
-        self._inbox.put(saga_id, message, waiter)
-
     def expect_new(self, saga_id: str) -> None:
         """Nobody else can know this id: there is nothing to load."""
         self._cache[saga_id] = NEW
@@ -125,6 +124,11 @@ class Loop:
         """A claimed wake-up. Sagas that are set aside are not driven."""
         if not self._suspects.holds(saga_id):
             self._inbox.put(saga_id, Tick(token))
+            self._reload_for_tick(saga_id)
+
+    def _reload_for_tick(self, saga_id: str) -> None:
+        """A wake-up reads the log after its claim: the cache may be older than what moved the wake-up."""
+        self._ticked.add(saga_id)
 
     async def state(self, saga_id: str) -> State:
         """What the saga is, as far as this worker knows or the log says. Status `new`: there is no such saga."""
@@ -191,7 +195,7 @@ class Loop:
             made = self._decide(saga_id, states[saga_id], batch[saga_id], leases.get(saga_id, NO_LEASES), now, answers)
             if made is None:
                 continue
-            if is_proven(made, loaded=saga_id in leases):
+            if made.events or is_proven(made, loaded=saga_id in leases):
                 decided.append(made)
             else:
                 doubtful.append(saga_id)
@@ -203,7 +207,7 @@ class Loop:
                 self._inbox.give_back(saga_id, batch[saga_id])
             else:
                 self._set_aside(saga_id, batch[saga_id], error)
-        settled = [made for made in decided if made.after.saga_id not in lost]
+        settled = [made for made in decided if made.after.saga_id not in lost] if lost else decided
         self._believe(settled)
         self._inbox.release(batch)
         for saga_id, waiter, decision in answers:
@@ -230,14 +234,16 @@ class Loop:
         """
         states: dict[str, State] = {}
         wanted: dict[str, int] = {}
-        for saga_id, entries in batch.items():
-            state = self._cache.get(saga_id)
+        cache, ticked = self._cache, self._ticked
+        for saga_id in batch:
+            state = cache.get(saga_id)
             if state is not None:
                 states[saga_id] = state
-            if state is None or must_reload(entries):
+            if state is None or saga_id in ticked:
                 wanted[saga_id] = 0 if state is None else state.version
         leases: dict[str, Mapping[str, int]] = {}
         if wanted:
+            ticked.difference_update(wanted)
             loaded = await self._store.load(wanted)
             self._time.observe(loaded.now)
             for saga_id in wanted:
@@ -304,8 +310,10 @@ class Loop:
     def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
         if state.status != "new":
             return None
-        start = next((entry.message for entry in entries if isinstance(entry.message, Start)), None)
-        return None if start is None else self._sagas.get(start.definition_hash)
+        for entry in entries:
+            if isinstance(entry.message, Start):
+                return self._sagas.get(entry.message.definition_hash)
+        return None
 
     def _leave_alone(self, saga_id: str, state: State, entries: list[Entry], answers: Answers) -> None:
         for entry in entries:
@@ -323,7 +331,7 @@ class Loop:
         """Write the units."""
         if not decided:
             return {}
-        lost = await commit(self._store, self._time, decided, now)
+        lost = await commit(self._store, self._time, decided, now, self._limits.claim_push)
         work = self._work_done
         work["batches"] += 1
         work["units"] += len(decided)
@@ -388,11 +396,3 @@ class Loop:
 def is_proven(made: Decided, *, loaded: bool) -> bool:
     """A commit proves the state it was decided on. Where nothing is committed, the state must have been loaded."""
     return bool(made.events) or loaded
-
-
-def must_reload(entries: Iterable[Entry]) -> bool:
-    """A wake-up reads the log after its claim: what the cache holds may be older than what moved the wake-up."""
-    for entry in entries:  # noqa: SIM110 - on the hot path, twice as fast as any()
-        if isinstance(entry.message, Tick):
-            return True
-    return False

@@ -34,13 +34,17 @@ class Decided(Struct, gc=False):
     """Whether everything outstanding is to be sent again, not only what is new."""
 
 
-def make_unit(decided: Decided, now: int) -> Unit:
-    """Everything the decision writes."""
+def make_unit(decided: Decided, now: int, push: int) -> Unit:
+    """Everything the decision writes. `push` is by how much a claim moves a wake-up."""
     before, after, events = decided.before, decided.after, decided.events
     head = StreamAppend(after.saga_id, SAGA, before.version + 1, len(events), SAGA_EVENTS.encode(events))
     others = _domain_appends(before, decided.records) if decided.records else ()
     wake_at = due(after, now)
-    row = make_row(decided.saga, after, now, wake_at) if writes_row(decided) else None
+    row = None
+    if writes_row(decided):
+        row = make_row(decided.saga, after, now, wake_at)
+    elif stands_early_enough(before, wake_at, now, push):
+        wake_at = None
     snapshot = None
     if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.status in LIVE:
         snapshot = take_snapshot(after)
@@ -60,6 +64,19 @@ def writes_row(decided: Decided) -> bool:
         or before.paused != after.paused
         or (before.blocked is None) != (after.blocked is None)
     )
+
+
+def stands_early_enough(before: State, wake_at: int | None, now: int, push: int) -> bool:
+    """Whether the stored wake-up cannot stand later than this one, so that it need not be brought forward.
+
+    It stands where the state before was due at the latest, or where a claim has pushed it: at most `push` after the
+    claim, which may come as late as this commit; a second `push` is left for the commit to arrive. The state before may
+    not fall due meanwhile either, or a wake-up that found nothing to do would move it on, past what this decision needs.
+    """
+    if wake_at is None:
+        return True
+    stands = due(before, now)
+    return stands is not None and now + 2 * push <= stands <= wake_at
 
 
 def make_row(saga: Saga[Any], state: State, now: int, wake_at: int | None) -> SagaRow:

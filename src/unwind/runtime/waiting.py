@@ -39,6 +39,34 @@ class Call:
             self.future.set_exception(error)
 
 
+class Opening:
+    """A caller that waits for the end of a saga it starts: told only when there will be none."""
+
+    __slots__ = ("check", "future")
+
+    def __init__(self, future: asyncio.Future[State], check: Callable[[Decision], None]) -> None:
+        """`check` raises what makes a decision no start."""
+        self.future = future
+        self.check = check
+
+    def decided(self, decision: Decision) -> None:
+        """The saga has begun, or was there before, perhaps ended already."""
+        if self.future.done():
+            return
+        try:
+            self.check(decision)
+        except UnwindError as error:
+            self.future.set_exception(error)
+            return
+        if decision.state.status in ENDED:
+            self.future.set_result(decision.state)
+
+    def failed(self, error: UnwindError) -> None:
+        """It will not begin here."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
 class Waiting:
     """Everyone who waits in this process."""
 
@@ -59,20 +87,35 @@ class Waiting:
         self._somebody.set()
         return call
 
+    def expect_end(self, saga_id: str) -> asyncio.Future[State]:
+        """Resolved when the saga has ended. Whoever stops waiting for it must call `forget`."""
+        future: asyncio.Future[State] = asyncio.get_running_loop().create_future()
+        waiting = self._ends.get(saga_id)
+        if waiting is None:
+            if not self._ends:
+                self._somebody.set()
+            self._ends[saga_id] = [future]
+        else:
+            waiting.append(future)
+        return future
+
+    def forget(self, saga_id: str, future: asyncio.Future[State]) -> None:
+        """Nobody waits for this future any more."""
+        left = [each for each in self._ends.pop(saga_id, ()) if each is not future]
+        if left:
+            self._ends[saga_id] = left
+
     async def end(self, saga_id: str, read: Read) -> State:
         """Wait until the saga has ended, here or in another process. `read` tells what this worker knows of it."""
-        future: asyncio.Future[State] = asyncio.get_running_loop().create_future()
-        self._ends.setdefault(saga_id, []).append(future)
-        self._somebody.set()
+        future = self.expect_end(saga_id)
         try:
             state = await read(saga_id)
             if state.live and self._closed:
                 raise UnavailableError("this process has stopped; the saga goes on elsewhere")
             return await future if state.live else state
         finally:
-            left = [each for each in self._ends.pop(saga_id, ()) if each is not future]
-            if left:
-                self._ends[saga_id] = left
+            if not future.done():
+                self.forget(saga_id, future)
 
     def ended(self, state: State) -> None:
         """A saga ended here."""

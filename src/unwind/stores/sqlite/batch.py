@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from unwind.errors import RejectedError
-from unwind.ports import Committed, SagaRow, StreamAppend, Unit
+from unwind.ports import Committed, SagaRow, Unit
 from unwind.stores.statements import read_statements
 
 SQL = read_statements(Path(__file__).with_name("queries.sql"))
@@ -65,8 +65,10 @@ class _Rows:
     """What units write, as rows of parameters."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self._appends = [_append(unit.head) for unit in units]
-        self._appends += [_append(append) for unit in units for append in unit.others]
+        appends = [unit.head for unit in units]
+        appends += [append for unit in units for append in unit.others]
+        _refuse_nul([each.stream for each in appends])
+        self._appends = [(each.stream, each.version, each.category, each.count, each.events) for each in appends]
         self._sagas = [_saga(unit.row) for unit in units if unit.row is not None]
         self._wake_ups = [
             (unit.head.stream, unit.wake_at) for unit in units if unit.row is None and unit.wake_at is not None
@@ -86,10 +88,10 @@ class _Rows:
                 database.execute(statement, parameters)
 
 
-def _append(append: StreamAppend) -> tuple[Any, ...]:
-    if "\0" in append.stream:
-        raise RejectedError(f"a stream's name cannot hold a NUL character: {append.stream!r}")
-    return append.stream, append.version, append.category, append.count, append.events
+def _refuse_nul(streams: list[str]) -> None:
+    if "\0" in "".join(streams):
+        named = next(stream for stream in streams if "\0" in stream)
+        raise RejectedError(f"a stream's name cannot hold a NUL character: {named!r}")
 
 
 def _saga(row: SagaRow) -> tuple[Any, ...]:
