@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from unwind.cli.migrate import migrate
 from unwind.cli.terminal import version_of
 
-app = typer.Typer(add_completion=False, invoke_without_command=True)
+app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True)
+app.add_typer(migrate)
 
 
 def _show_version(wanted: bool) -> None:
@@ -23,4 +25,5 @@ def unwind(
     ] = False,
 ) -> None:
     """Durable sagas: every saga that is accepted ends, completed or completely undone."""
-    typer.echo(context.get_help())
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -126,7 +126,7 @@ class _Database:
         self.connection.execute(BEGIN)
         try:
             self._in_work = True
-            result = run_inline(work(_Transaction(self.connection)))
+            result = run_inline(work(SQLiteTransaction(self.connection)))
             self._in_work = False
             self.connection.execute(COMMIT)
             return result
@@ -153,12 +153,17 @@ class _Database:
         self._lock.close()
 
 
-class _Transaction:
+class SQLiteTransaction:
+    """Implements `ParticipantTransaction` on a connection with an open transaction."""
+
     def __init__(self, connection: sqlite3.Connection) -> None:
+        """`connection` may be anybody's."""
         self.handle = connection
 
     async def lookup(self, effect_ids: Sequence[str]) -> Mapping[str, Answer]:
-        rows = self.handle.execute(SQL["lookup"], (msgspec.json.encode(effect_ids).decode(),))
+        cursor = self.handle.cursor()
+        cursor.row_factory = None  # who it belongs to may want rows of another kind
+        rows = cursor.execute(SQL["lookup"], (msgspec.json.encode(effect_ids).decode(),))
         return {key: Answer(outcome, name, Raw(reply.encode()), reason) for key, outcome, name, reply, reason in rows}
 
     async def record(self, rows: Mapping[str, Answer]) -> None:

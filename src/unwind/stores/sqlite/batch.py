@@ -18,7 +18,6 @@ SQL = read_statements(Path(__file__).with_name("queries.sql"))
 MOST_ROWS = 2_048
 """In one statement; times the nine columns of a saga's row it is well below SQLite's limit of parameters."""
 _PLACES = re.compile(r"\((?:\?, )+\?\)")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def to_json(value: Any) -> str:
@@ -27,11 +26,6 @@ def to_json(value: Any) -> str:
         return msgspec.json.encode(value).decode()
     except (UnicodeEncodeError, OverflowError) as error:
         raise RejectedError(f"this data cannot be stored: {error}") from error
-
-
-def storable(text: str) -> bool:
-    """Whether the database keeps this text as it is, and finds it again."""
-    return "\0" not in text and (text.isascii() or _SURROGATE.search(text) is None)
 
 
 class Batch:

@@ -8,8 +8,9 @@ from io import FileIO
 from pathlib import Path
 
 from unwind.errors import SettingsError
+from unwind.stores.migrations.revisions import Way
+from unwind.stores.migrations.sqlite import copy_newest, migrate_sqlite
 from unwind.stores.sqlite.guard import Version, hold_file
-from unwind.stores.sqlite.migrations import migrate
 
 OLDEST: Version = (3, 37, 0)
 """The first with STRICT tables."""
@@ -44,8 +45,10 @@ class Writer(sqlite3.Connection):
         self.lock.close()
 
 
-def connect_writer(path: Path, version: Version) -> Writer:
-    """The writing connection to a file, made if need be, readable by its owner only, with the newest schema.
+def connect_writer(path: Path, version: Version, way: Way = "up", schema: int | None = None) -> Writer:
+    """The writing connection to a file, made if need be, readable by its owner only.
+
+    Its schema is brought up, or down, to the version `schema`, by default the newest.
 
     Raises SettingsError when the file cannot be used, or must not be since another process writes it.
     """
@@ -58,7 +61,10 @@ def connect_writer(path: Path, version: Version) -> Writer:
         )
         opened.callback(sqlite3.Connection.close, writer)
         writer.lock = lock
-        _prepare(writer, WRITER)
+        _refuse_old_sqlite()
+        for pragma in WRITER:
+            writer.execute(pragma)
+        migrate_sqlite(writer, way, schema)
         opened.pop_all()
         return writer
 
@@ -75,17 +81,15 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 def connect_memory() -> sqlite3.Connection:
     """A private database in memory. Raises SettingsError when SQLite is too old."""
+    _refuse_old_sqlite()
     database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _prepare(database, ())
+    copy_newest(database)
     return database
 
 
-def _prepare(database: sqlite3.Connection, pragmas: tuple[str, ...]) -> None:
+def _refuse_old_sqlite() -> None:
     if sqlite3.sqlite_version_info < OLDEST:
         raise SettingsError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or newer is needed")
-    for pragma in pragmas:
-        database.execute(pragma)
-    migrate(database)
 
 
 @contextmanager

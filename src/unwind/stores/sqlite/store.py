@@ -11,11 +11,12 @@ import msgspec
 
 from unwind.core.codec import Snapshot
 from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
-from unwind.stores.sqlite.batch import SQL, Batch, storable, to_json
+from unwind.stores.sqlite.batch import SQL, Batch, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
+from unwind.stores.text import storable
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1

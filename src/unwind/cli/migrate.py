@@ -1,0 +1,125 @@
+"""The `migrate` command: which schema the database has, up, down, and a new migration."""
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+
+from unwind.cli.terminal import complain
+from unwind.errors import SettingsError
+from unwind.settings import Database, read_settings
+from unwind.stores.migrations.revisions import Way
+
+BEHIND = 1
+
+migrate = typer.Typer(
+    name="migrate",
+    no_args_is_help=True,
+    help="Show or change the version of the database's schema. DATABASE_URL says which database.",
+)
+To = Annotated[int | None, typer.Option("--to", min=0, metavar="N", help="The version to come to.")]
+
+
+@migrate.command()
+def status(context: typer.Context) -> None:
+    """Show which version the database has.
+
+    Exits with 0 when it is the newest, 1 when it is behind (or the server does not answer), 2 when the database cannot
+    be used: the message says why.
+    """
+    from unwind.stores.migrations.databases import schema_of, shown, version_of
+    from unwind.stores.migrations.revisions import revisions
+
+    program = _program(context)
+    with complain(program):
+        database = _database()
+        version = asyncio.run(version_of(database))
+    known = revisions(schema_of(database))
+    behind = version < len(known)
+    typer.echo(
+        f"{shown(database)}: schema {version} of {len(known)}"
+        + (f", behind; run: {program} migrate up" if behind else ", the newest")
+    )
+    for revision in known:
+        typer.echo(f"  {revision.id}  {revision.name:<40}  {'applied' if revision.number <= version else 'to come'}")
+    if behind:
+        raise typer.Exit(BEHIND)
+
+
+@migrate.command()
+def up(context: typer.Context, to: To = None) -> None:
+    """Bring the database to the newest version, each migration in a transaction of its own.
+
+    Who migrates the same database at the same time waits. Exits with 0 when it is there, 1 when the server does not
+    answer, 2 when it cannot be done: the message says why, and what failed has left nothing.
+    """
+    from unwind.stores.migrations.databases import schema_of, version_of
+    from unwind.stores.migrations.revisions import newest
+
+    with complain(_program(context)):
+        database = _database()
+        known = newest(schema_of(database))
+        target = known if to is None else to
+        if target > known:
+            raise SettingsError(f"--to: this program knows schema {known} and none above it")
+        version = asyncio.run(version_of(database))
+        if target < version:
+            raise SettingsError(f"--to: the database has schema {version}; to go back to {target}, use down")
+        _move(database, "up", version, target)
+
+
+@migrate.command()
+def down(
+    context: typer.Context,
+    to: To = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: what is lost is lost.")] = False,
+) -> None:
+    """Take the database back by one version, or to --to; 0 removes everything.
+
+    WHAT THE NEWER TABLES HOLD IS LOST, therefore it asks first. Stop all workers before. Exits like `up`.
+    """
+    from unwind.stores.migrations.databases import shown, version_of
+
+    with complain(_program(context)):
+        database = _database()
+        version = asyncio.run(version_of(database))
+        target = max(version - 1, 0) if to is None else to
+        if target > version:
+            raise SettingsError(f"--to: the database has schema {version}; to come to {target}, use up")
+    if target < version and not yes:
+        typer.echo(f"{shown(database)}: back from schema {version} to {target}, and what it held is lost.")
+        typer.confirm("Go on? (--yes does not ask)", abort=True)
+    with complain(_program(context)):
+        _move(database, "down", version, target)
+
+
+@migrate.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A few words, such as add_priorities.")],
+) -> None:
+    """Begin a migration of Unwind itself: the next pair of SQL files for each dialect, in a checkout of its sources."""
+    from unwind.stores.migrations.create import create as write
+
+    with complain(_program(context)):
+        for file in write(name):
+            typer.echo(os.path.relpath(file))
+
+
+def _move(database: Database, way: Way, version: int, target: int) -> None:
+    from unwind.stores.migrations.databases import migrate, shown
+
+    if version == target:
+        typer.echo(f"{shown(database)}: schema {version} already")
+        return
+    asyncio.run(migrate(database, way, target))
+    typer.echo(f"{shown(database)}: schema {version} → {target}")
+
+
+def _database() -> Database:
+    return read_settings(os.environ).database
+
+
+def _program(context: typer.Context) -> str:
+    return context.find_root().info_name or "unwind"
