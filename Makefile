@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow core-coverage simulate mutants bench lint fmt audit lock upgrade clean run-env dev-env
+.PHONY: help run test test-int test-slow core-coverage simulate mutants bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_UR
 	@exec $(BIN)/order-saga serve
 
 test: dev-env ## Run the quick tests
+	@$(BIN)/pytest -n 2 -m "not slow and not integration" $(ARGS)
+
+test-int: dev-env ## Run the quick tests and those on real PostgreSQL, NATS and Redis, which they start themselves
 	@$(BIN)/pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: dev-env ## Run the slow tests
@@ -40,6 +43,24 @@ lint: dev-env ## Check style, format, types and who imports whom
 fmt: dev-env ## Format, and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+docker-up: ## Start PostgreSQL, NATS, Redis, Prometheus and Grafana in Docker; PROFILE=app: the application too
+	@tools/compose.sh $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait $(ARGS)
+
+docker-down: ## Stop what runs in Docker; ARGS=--volumes: and delete its data
+	@tools/compose.sh --profile app down $(ARGS)
+
+migrate-up: run-env ## Bring the database (DATABASE_URL) to the newest schema
+	@exec $(BIN)/unwind migrate up $(ARGS)
+
+migrate-down: run-env ## Take the database back by one version; what it held is lost (ARGS="--to N --yes")
+	@exec $(BIN)/unwind migrate down $(ARGS)
+
+migrate-status: run-env ## Show which schema the database has; fails when it is behind
+	@exec $(BIN)/unwind migrate status
+
+migrate-create: run-env ## Begin a migration, for every dialect: NAME=add_priorities
+	@exec $(BIN)/unwind migrate create "$(NAME)"
 
 audit: run-env ## Check the stored orders: every saga ended or on its way, every effect exactly once
 	@exec $(BIN)/order-saga audit

@@ -18,6 +18,8 @@ def program() -> Path:
 class Nats(ServerProcess):
     """A server of one's own; its monitoring answers on `monitoring_port`."""
 
+    READY = b"Server is ready"
+
     def __init__(self, folder: Path, port: int = 0, *, jetstream: bool = True, extra: Sequence[str] = ()) -> None:
         """`extra` are words added to the command line."""
         super().__init__(folder, port)
@@ -27,21 +29,17 @@ class Nats(ServerProcess):
         self._extra = tuple(extra)
 
     def command(self) -> Sequence[str | Path]:
-        fixed: tuple[str | Path, ...] = (
-            program(),
-            "-a",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-m",
-            str(self.monitoring_port),
-            *self._extra,
-        )
-        return (*fixed, "-js", "-sd", self.store) if self._jetstream else fixed
+        words: list[str | Path] = [program(), "-a", "127.0.0.1", "-p", str(self.port)]
+        words += ["-m", str(self.monitoring_port), *self._extra]
+        return [*words, "-js", "-sd", self.store] if self._jetstream else words
+
+    def move(self) -> None:
+        super().move()
+        self.monitoring_port = free_port()
 
     def forget_everything(self) -> None:
         """Delete what JetStream has stored; only while it does not run."""
-        shutil.rmtree(self.store, ignore_errors=True)
+        shutil.rmtree(self.store)
 
     @property
     def url(self) -> str:
@@ -53,8 +51,8 @@ class Nats(ServerProcess):
 def running(folder: Path, port: int = 0, *, jetstream: bool = True, extra: Sequence[str] = ()) -> Iterator[Nats]:
     """A server that is stopped at the end."""
     server = Nats(folder, port, jetstream=jetstream, extra=extra)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

