@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-int test-slow core-coverage simulate mutants bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
+.PHONY: help run test test-int test-slow core-coverage simulate mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +31,16 @@ simulate: run-env ## Run 20000 seeded schedules of crashes, losses and repeats t
 mutants: dev-env ## Check that the simulator catches each rule of the machine when it is left out
 	@$(BIN)/python -m tests.mutants
 
-bench: run-env ## Measure
+chaos: dev-env ## Kill seven processes and three servers again and again under 2000 orders, then audit (ARGS="--seed N")
+	@$(BIN)/python -m chaos $(ARGS)
+
+bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http")
 	@$(BIN)/python -m benchmarks
 
 lint: dev-env ## Check style, format, types and who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy $(wildcard src apps tests benchmarks)
+	@$(BIN)/mypy $(wildcard src apps tests benchmarks chaos)
 	@$(BIN)/lint-imports --no-logo
 
 fmt: dev-env ## Format, and fix what can be fixed

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: orders through seven processes and three servers, all of them killed again and again.
+"""`python -m chaos`: orders through seven processes and three servers, all of them killed again and again.
 
 Every order that was answered 202 must end, soon after the last fault, and the audit must find nothing. The faults and
 the load are drawn from a seed; what was injected and what was absorbed is counted, and none of it may be zero.
@@ -16,10 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
-from tests.chaos.deployment import Deployment
-from tests.chaos.faults import Faults
-from tests.chaos.figures import Figures
-from tests.chaos.load import Load
+from tests.servers.process import NoServerError
+
+from chaos.deployment import Deployment
+from chaos.faults import Faults
+from chaos.figures import Figures
+from chaos.load import Load
 
 LIMIT = 30.0
 """Seconds after the last fault within which all but one in a hundred of the orders must have ended."""
@@ -66,6 +68,8 @@ def judge(
     )
     p99 = late[int(len(late) * 0.99)] if late else float("inf")
     audited = deployment.run("audit", "--json")
+    if not audited.stdout.startswith("{"):
+        raise NoServerError(f"the audit could not be made: {audited.stderr}")
     audit = json.loads(audited.stdout)
     absorbed = {what: figures.total[what] for what in ABSORBED} | {"tombstones": audit["counts"]["tombstones"]}
     wrong = [f"saga {saga_id} has not ended: {status}" for saga_id, status in left.items()]
@@ -91,7 +95,7 @@ def judge(
 
 def main() -> int:
     """The command line; 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--orders", type=int, default=2_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="for which faults go on (default 60)")
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, which is printed")

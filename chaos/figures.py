@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from tests.chaos.deployment import Application
+
+from chaos.deployment import Application
 
 EVERY = 0.25
 """Seconds between two looks. What a process counts after the last look before its death is not seen."""

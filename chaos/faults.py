@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from tests.chaos.deployment import Application, Deployment
+from chaos.deployment import Application, Deployment
 
 EVERY = 1.0
 """Seconds between two kills of processes."""

@@ -1,0 +1,1 @@
+"""Everything at once, killed again and again: `python -m chaos`."""
