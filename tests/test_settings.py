@@ -1,17 +1,22 @@
-"""Settings: what is understood, and that every mistake is told by its variable."""
+"""Settings: what is understood, and that every mistake is told by its variable and no secret is ever shown."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from unwind.errors import SettingsError
-from unwind.settings import Settings, read_settings
+from unwind.settings import Redis, Secret, Server, Settings, read_database, read_settings
+
+PASSWORD = "s3cret-w0rd"
 
 
-def test_nothing_set_means_loopback_and_one_file() -> None:
-    assert read_settings({}) == Settings(
-        "127.0.0.1", 8080, Path("data"), Path("data/unwind.db"), "info", "console", 10_000
-    )
+def test_nothing_set_means_loopback_one_file_and_the_bus_in_the_process() -> None:
+    settings = read_settings({})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.bus) == ("127.0.0.1", None, "memory")
+    assert (settings.data_dir, settings.database) == (Path("data"), Path("data/unwind.db"))
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
@@ -30,13 +35,82 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ({"DATABASE_URL": "sqlite:////there/a.db"}, "database", Path("/there/a.db")),
         ({"DATABASE_URL": "sqlite:////there/a.db"}, "data_dir", Path("/there")),
         ({"DATABASE_URL": "sqlite:///a.db", "UNWIND_DATA_DIR": "d"}, "data_dir", Path("d")),
+        ({"DATABASE_URL": "postgres://127.0.0.1/orders"}, "data_dir", Path("data")),
+        ({"NATS_URL": "nats://127.0.0.1:4222"}, "bus", "nats"),
+        ({"NATS_URL": "nats://127.0.0.1:4222", "UNWIND_BUS": "memory"}, "bus", "memory"),
+        ({"REDIS_ADDR": "127.0.0.1:6379"}, "bus", "memory"),
+        ({"REDIS_ADDR": "127.0.0.1:6379", "UNWIND_BUS": "redis"}, "bus", "redis"),
+        ({"REDIS_ADDR": "rediss://u@r:1/2"}, "redis", Redis("rediss://u@r:1/2")),
+        ({"REDIS_ADDR": "[::1]:6379"}, "redis", Redis("[::1]:6379")),
+        ({"REDIS_ADDR": "r:1", "REDIS_PASSWORD": PASSWORD}, "redis", Redis("r:1", Secret(PASSWORD))),
         ({"UNWIND_LOG_LEVEL": "DEBUG"}, "log_level", "debug"),
         ({"UNWIND_LOG_FORMAT": "json"}, "log_format", "json"),
         ({"UNWIND_MAX_WAITING": "5"}, "max_waiting", 5),
+        ({}, "rate_limit", 0),
+        ({"UNWIND_RATE_LIMIT": "50"}, "rate_limit", 50),
+        ({"UNWIND_RATE_LIMIT": "100000"}, "rate_burst", 200_000),
+        ({"UNWIND_RATE_LIMIT": "50", "UNWIND_RATE_BURST": "7"}, "rate_burst", 7),
     ],
 )
 def test_each_variable_is_read(environment: dict[str, str], field: str, expected: object) -> None:
     assert getattr(read_settings(environment), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"postgres://app:{PASSWORD}@127.0.0.1:5432/orders?sslmode=disable", "127.0.0.1:5432/orders"),
+        (f"postgresql://app:{PASSWORD}@db.example/orders", "db.example/orders"),
+        (f"postgres://app:{PASSWORD}%2F%23@[::1]:5432/orders", "[::1]:5432/orders"),
+        (f"postgres:///orders?host=/run/postgresql&password={PASSWORD}", "/orders"),
+        ("postgres://localhost", "localhost"),
+    ],
+)
+def test_a_postgresql_url_is_kept_as_given_and_shown_without_its_secrets(url: str, place: str) -> None:
+    settings = read_settings({"DATABASE_URL": url})
+    assert settings.database == Server(Secret(url), place)
+    assert PASSWORD not in repr(settings)
+
+
+def test_several_nats_servers_are_shown_without_their_secrets() -> None:
+    urls = f"nats://app:{PASSWORD}@a:4222, tls://{PASSWORD}@b:4223"
+    settings = read_settings({"NATS_URL": urls})
+    assert settings.nats == Server(Secret(urls), "a:4222,b:4223")
+    assert PASSWORD not in repr(settings)
+
+
+def test_a_password_is_in_no_text_made_of_it() -> None:
+    secret = Secret(PASSWORD)
+    assert PASSWORD not in f"{secret} {secret!r} {[secret]}"
+    assert (secret == Secret(PASSWORD), secret == Secret("other"), secret == PASSWORD) == (True, False, False)
+    assert hash(secret) == hash(Secret(PASSWORD))
+
+
+def test_an_application_reads_databases_of_its_own() -> None:
+    given = {"STOCK_DATABASE_URL": "sqlite:///stock.db", "EMPTY_DATABASE_URL": " "}
+    assert read_database(given, "STOCK_DATABASE_URL") == Path("stock.db")
+    assert read_database(given, "EMPTY_DATABASE_URL") is None
+    with pytest.raises(SettingsError, match=r"^STOCK_DATABASE_URL: mysql://… is not understood"):
+        read_database({"STOCK_DATABASE_URL": "mysql://h/d"}, "STOCK_DATABASE_URL")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ("UNWIND_HOST", "UNWIND_DATA_DIR", "UNWIND_DATA_DIR")),
+        ({"SERVER_HOST": "h"}, ("SERVER_HOST", "UNWIND_DATA_DIR", "UNWIND_DATA_DIR")),
+        ({"SERVER_HOST": "h", "UNWIND_HOST": "g"}, ("UNWIND_HOST", "UNWIND_DATA_DIR", "UNWIND_DATA_DIR")),
+        ({"DATABASE_URL": "sqlite:///a.db"}, ("UNWIND_HOST", "DATABASE_URL", "DATABASE_URL")),
+        (
+            {"DATABASE_URL": "sqlite:///a.db", "UNWIND_DATA_DIR": "d"},
+            ("UNWIND_HOST", "DATABASE_URL", "UNWIND_DATA_DIR"),
+        ),
+        ({"DATABASE_URL": "postgres://h/d"}, ("UNWIND_HOST", "DATABASE_URL", "UNWIND_DATA_DIR")),
+    ],
+)
+def test_the_variable_that_decided_is_known(environment: dict[str, str], expected: tuple[str, str, str]) -> None:
+    variables = read_settings(environment).variables
+    assert (variables["host"], variables["database"], variables["data_dir"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -48,17 +122,35 @@ def test_each_variable_is_read(environment: dict[str, str], field: str, expected
         ("SERVER_PORT", "8080.0", "whole number"),
         ("SERVER_PORT", "٨٠", "whole number"),
         ("SERVER_PORT", "9" * 5_000, "whole number"),
-        ("DATABASE_URL", "mysql://root:secret@host/db", "sqlite:///"),
-        ("DATABASE_URL", "postgres://user:secret@host/db?sslmode=disable", "next release"),
-        ("DATABASE_URL", "postgresql://host/db", "next release"),
+        ("DATABASE_URL", f"mysql://root:{PASSWORD}@host/db", "postgres://"),
         ("DATABASE_URL", "data/unwind.db", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///a.db?mode=ro", "options"),
-        ("NATS_URL", "nats://127.0.0.1:4222", "next release"),
-        ("REDIS_ADDR", "127.0.0.1:6379", "next release"),
+        ("DATABASE_URL", "postgres://", "host, port or database"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:port/db", "host, port or database"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:0/db", "host, port or database"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:99999/db", "host, port or database"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD}#x@host/db", "%23"),
+        ("DATABASE_URL", f"postgres://app:1/{PASSWORD}@host/db", "%2F"),
+        ("DATABASE_URL", f"postgres://app:1?{PASSWORD}@host/db", "%3F"),
+        ("DATABASE_URL", f"postgres://app:1#{PASSWORD}@host/db", "%23"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD}@[host/db", "host, port or database"),
+        ("DATABASE_URL", f"postgres://app:{PASSWORD} x@host/db", "host, port or database"),
+        ("NATS_URL", "127.0.0.1:4222", "nats://host:4222"),
+        ("NATS_URL", f"http://app:{PASSWORD}@host:4222", "nats://host:4222"),
+        ("NATS_URL", "nats://a:4222,,nats://b:4222", "commas"),
+        ("REDIS_ADDR", f"redis://:{PASSWORD}@127.0.0.1:6379", "host:port"),
+        ("REDIS_ADDR", f"user:{PASSWORD}@127.0.0.1:6379", "REDIS_PASSWORD"),
+        ("REDIS_ADDR", "127.0.0.1:99999", "host:port"),
+        ("REDIS_ADDR", "http://127.0.0.1:6379", "host:port"),
+        ("UNWIND_BUS", "rabbit", "memory, nats, redis"),
+        ("UNWIND_BUS", "nats", "NATS_URL"),
+        ("UNWIND_BUS", "redis", "REDIS_ADDR"),
         ("UNWIND_LOG_LEVEL", "loud", "debug, info"),
         ("UNWIND_LOG_FORMAT", "xml", "console, json"),
         ("UNWIND_MAX_WAITING", "0", "from 1"),
+        ("UNWIND_RATE_LIMIT", "0.5", "whole number"),
+        ("UNWIND_RATE_LIMIT", "-1", "from 0 to 100000"),
         ("UNWIND_LOGLEVEL", "info", "did you mean UNWIND_LOG_LEVEL?"),
         ("UNWIND_X", "1", "did you mean"),
     ],
@@ -69,6 +161,12 @@ def test_what_makes_no_sense_is_told_by_name_in_one_line_and_without_secrets(nam
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
     assert told in message
-    assert "secret" not in message
+    assert PASSWORD not in message
     assert "\n" not in message
     assert len(message) < 200
+
+
+def test_reading_settings_needs_no_web_server() -> None:
+    program = "import sys, unwind.cli; print(sorted({'uvicorn', 'litestar'} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"

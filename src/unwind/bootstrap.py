@@ -1,20 +1,26 @@
-"""Puts a worker together from settings: the only module that names concrete stores and buses."""
+"""Puts processes together from settings: the only module that names concrete stores and buses."""
 
+import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import random
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 from uuid_utils import uuid7
 
 from unwind.buses.memory import MemoryBus
 from unwind.core.saga import Saga
+from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
+from unwind.ports import Bus, ParticipantStore, ParticipantTransaction, Rate, RateLimiter, Store
+from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.limits import Limits
@@ -22,29 +28,63 @@ from unwind.runtime.participant import Participant
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.queries import Queries
-from unwind.runtime.service import Service
+from unwind.runtime.readiness import Check, Checks, Probe, Remembered, StoreProbe
+from unwind.runtime.service import Participating, Service
+from unwind.runtime.statuses import CachedQueries, Statuses
 from unwind.runtime.sweeper import Sweeper
-from unwind.settings import Settings
-from unwind.stores.sqlite.barrier import SQLiteParticipantStore
-from unwind.stores.sqlite.store import SQLiteStore
+from unwind.runtime.telemetry import Telemetry
+from unwind.settings import Database, Server, Settings
+
+if TYPE_CHECKING:
+    from unwind.edge.edge import Edge
+
+log = structlog.get_logger("unwind.start")
+
+T = TypeVar("T")
+Role = Literal["all", "api", "worker"]
+"""What a process does for sagas: everything; only begin, steer and show them; only carry them on."""
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0
+"""Seconds between two tries to reach what is down at the start."""
+CLOSING = 2.0
+"""Seconds for letting go of one thing when the process ends."""
 
 
 class Embedded(Struct, frozen=True):
-    """A participant that lives in the worker's process, on a database file of its own."""
+    """A participant, with the SQL that makes its tables in each kind of database."""
 
     participant: Participant[Any]
-    schema: str
-    """SQL that makes its tables where they are missing."""
+    schema: str | Sequence[str] = ()
+    """For SQLite."""
+    postgres: str | Sequence[str] = ()
+    database: Database | None = None
+    """None: an SQLite file of the service's name, where the settings place files."""
+    variable: str = ""
+    """What named the database, if anything did: it is told when the database cannot be used."""
+
+    def on(self, database: Database, variable: str) -> "Embedded":
+        """The same on another database."""
+        return replace(self, database=database, variable=variable)
 
 
 class Worker(Struct, frozen=True):
-    """A worker that runs."""
+    """A process for sagas that runs."""
 
     engine: Engine
     queries: Queries
     service: Service
-    checks: Mapping[str, Callable[[], Awaitable[None]]]
-    """Name of a dependency → raises UnavailableError when it cannot be worked with."""
+    checks: Checks
+    limiter: RateLimiter | None
+    """Of calls to the API; None: it has none."""
+
+
+class Hosted(Struct, frozen=True):
+    """A process for participants that runs."""
+
+    service: Service
+    checks: Checks
+    telemetry: Telemetry
 
 
 def new_id() -> str:
@@ -53,57 +93,247 @@ def new_id() -> str:
 
 
 def participant_file(settings: Settings, service: str) -> Path:
-    """The database file of a participant that lives in the worker's process."""
+    """The database file of a participant that no setting places."""
     return settings.data_dir / f"{service}.db"
 
 
 @asynccontextmanager
 async def open_worker(
-    settings: Settings, sagas: Sequence[Saga[Any]], embedded: Sequence[Embedded] = ()
+    settings: Settings, sagas: Sequence[Saga[Any]], embedded: Sequence[Embedded] = (), *, role: Role = "all"
 ) -> AsyncIterator[Worker]:
-    """Start a worker, stop it gracefully at the end.
+    """Start a process for sagas, stop it gracefully at the end. What is down at the start is waited for.
 
-    Raises SettingsError (a place that cannot be used), DefinitionError (a definition changed without a new version),
-    UnavailableError (a database that cannot be opened).
+    Raises SettingsError (what waiting will not mend), DefinitionError (a definition changed without a new version).
     """
-    _make_directory("DATABASE_URL", settings.database.parent)
-    _make_directory("UNWIND_DATA_DIR", settings.data_dir)
-    for path in (settings.database, *(participant_file(settings, each.participant.service) for each in embedded)):
-        if path.is_dir():
-            raise SettingsError(f"DATABASE_URL: {path} is a directory; name a file")
-    clock = SystemClock()
+    if role != "all":
+        _check_shared(settings)
     async with AsyncExitStack() as stack:
-        store = await SQLiteStore.open(settings.database)
-        stack.push_async_callback(store.close)
-        bus = MemoryBus(clock)
-        stack.push_async_callback(bus.close)
-        limits = Limits(inbox=settings.max_waiting)
+        outside = _Outside(settings, stack)
+        clock, limits, telemetry = outside.clock, Limits(inbox=settings.max_waiting), Telemetry()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        engine = Engine(store, bus, sagas, clock=clock, worker=worker, new_id=new_id, jitter=random, limits=limits)
-        services = []
-        for each in embedded:
-            own = await SQLiteParticipantStore.open(participant_file(settings, each.participant.service), each.schema)
-            stack.push_async_callback(own.close)
-            services.append(ParticipantService(each.participant, bus, own, clock))
-        service = Service(engine, Sweeper(engine, store, clock), Publisher(store, bus, clock, limits), services)
-        await service.start()
+        store = await outside.store()
+        edge = await outside.edge()
+        limiter = outside.limiter(edge)
+        statuses = None if edge is None else Statuses(edge.statuses, clock, telemetry.work)
+        queries: Queries = Queries(store)
+        if statuses is not None:
+            queries = CachedQueries(store, statuses, clock, telemetry.work)
+            store = AnnouncedStore(store, statuses.committed)
+        bus = await outside.bus()
+        databases = [await outside.participant_store(each) for each in embedded]
+
+        async def start() -> tuple[Engine, Service]:
+            engine = Engine(
+                store,
+                bus,
+                sagas,
+                clock=clock,
+                worker=worker,
+                new_id=new_id,
+                jitter=random,
+                limits=limits,
+                telemetry=telemetry,
+                replies=role != "api",
+            )
+            sweeper = None if role == "api" else Sweeper(engine, store, clock)
+            publisher = None if role == "api" else Publisher(store, bus, clock, limits)
+            parts: list[Participating] = [] if statuses is None else [statuses]
+            parts += (
+                ParticipantService(each.participant, bus, database, clock)
+                for each, database in zip(embedded, databases, strict=True)
+            )
+            service = Service(engine, sweeper, publisher, parts)
+            await service.start()
+            return engine, service
+
+        engine, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
-        queries = Queries(store)
-        yield Worker(engine, queries, service, {"store": queries.ping, "worker": _alive(service)})
+        yield Worker(engine, queries, service, {**outside.checks, "worker": Check(service.check)}, limiter)
 
 
-def _alive(service: Service) -> Callable[[], Awaitable[None]]:
-    async def check() -> None:
-        if service.failed.done():
-            raise UnavailableError("a part of this worker has failed; the log says why")
+@asynccontextmanager
+async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> AsyncIterator[Hosted]:
+    """Start a process of participants only, stop it gracefully at the end. What is down at the start is waited for.
 
-    return check
+    Raises SettingsError: what waiting will not mend.
+    """
+    _check_shared(settings, store=False)
+    async with AsyncExitStack() as stack:
+        outside = _Outside(settings, stack)
+        bus = await outside.bus()
+        databases = [await outside.participant_store(each) for each in hosted]
+
+        async def start() -> Service:
+            made = zip(hosted, databases, strict=True)
+            parts = [ParticipantService(each.participant, bus, database, outside.clock) for each, database in made]
+            service = Service(participants=parts)
+            await service.start()
+            return service
+
+        service = await outside.reach("the bus", start)
+        stack.push_async_callback(service.stop, grace=0)
+        yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, Telemetry())
 
 
-def _make_directory(variable: str, path: Path) -> None:
+def _check_shared(settings: Settings, *, store: bool = True) -> None:
+    """Raises SettingsError for what processes cannot share."""
+    if settings.bus == "memory":
+        raise SettingsError(
+            "UNWIND_BUS: the bus inside a process does not reach others; set NATS_URL=nats://host:4222, or "
+            "UNWIND_BUS=redis and REDIS_ADDR=host:port, or run everything in one process with `serve`"
+        )
+    if store and isinstance(settings.database, Path):
+        raise SettingsError(
+            "DATABASE_URL: processes that share sagas need PostgreSQL, this is an SQLite file; use "
+            "postgres://user:password@host:5432/database, or run everything in one process with `serve`"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ what is outside of it
+
+
+class _Outside:
+    """Opens what a process needs of the outside, and lets go of it when the stack closes, the last first."""
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self.clock = SystemClock()
+        self.checks: dict[str, Check] = {}
+        """Of what has been opened."""
+
+    async def store(self) -> Store:
+        """Where the truth is kept."""
+        database, variable = self._settings.database, self._settings.variables["database"]
+        store: Store
+        with _blamed_on(variable):
+            if isinstance(database, Server):
+                from unwind.stores.postgres.store import PostgresStore
+
+                url = database.url.reveal
+                store = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
+            else:
+                from unwind.stores.sqlite.store import SQLiteStore
+
+                _prepare_file(database)
+                store = await SQLiteStore.open(database)
+        self._close_later("store", store.close)
+        self._check("store", StoreProbe(store))
+        return store
+
+    async def bus(self) -> Bus:
+        """What carries commands and replies."""
+        settings = self._settings
+        if settings.bus == "nats" and settings.nats is not None:
+            from unwind.buses.nats import NatsBus
+
+            url = settings.nats.url.reveal
+            with _blamed_on("NATS_URL"):
+                nats = await self.reach(f"NATS at {settings.nats.place}", lambda: NatsBus.open(url, self.clock))
+            return self._keep_bus(nats, nats.ping)
+        if settings.bus == "redis" and settings.redis is not None:
+            from unwind.buses.redis import RedisBus
+
+            address, password = settings.redis.address, settings.redis.password
+            given = "" if password is None else password.reveal
+            redis = await self.reach(f"Redis at {address}", lambda: RedisBus.open(address, given, self.clock))
+            return self._keep_bus(redis, redis.ping)
+        memory = MemoryBus(self.clock)
+        self._close_later("bus", memory.close)
+        return memory
+
+    def _keep_bus(self, bus: Bus, ping: Probe) -> Bus:
+        self._close_later("bus", bus.close)
+        self._check("bus", ping)
+        return bus
+
+    async def edge(self) -> "Edge | None":
+        """What API replicas share; None where there is no Redis. One that is down is not waited for."""
+        redis = self._settings.redis
+        if redis is None:
+            return None
+        from unwind.edge.edge import Edge
+
+        edge = await Edge.open(redis.address, "" if redis.password is None else redis.password.reveal, self.clock)
+        self._close_later("redis", edge.close)
+        self._check("redis", edge.ping, needed=False)
+        return edge
+
+    def limiter(self, edge: "Edge | None") -> RateLimiter | None:
+        """How often each client may call the API; None: as often as it likes."""
+        settings = self._settings
+        if not settings.rate_limit:
+            return None
+        rate = Rate(settings.rate_limit, settings.rate_burst)
+        return LocalLimiter(rate, self.clock) if edge is None else edge.limiter(rate)
+
+    async def participant_store(self, embedded: Embedded) -> ParticipantStore[Any]:
+        """A participant's own database."""
+        service = embedded.participant.service
+        database = embedded.database or participant_file(self._settings, service)
+        store: ParticipantStore[Any]
+        with _blamed_on(embedded.variable or self._settings.variables["data_dir"]):
+            if isinstance(database, Server):
+                from unwind.stores.postgres.barrier import PostgresParticipantStore
+
+                url, schema = database.url.reveal, embedded.postgres
+                what = f"PostgreSQL of {service} at {database.place}"
+                store = await self.reach(what, lambda: PostgresParticipantStore.open(url, schema))
+            else:
+                from unwind.stores.sqlite.barrier import SQLiteParticipantStore
+
+                _prepare_file(database)
+                store = await SQLiteParticipantStore.open(database, embedded.schema)
+        self._close_later(service, store.close)
+        self._check(service, lambda: store.transact(_nothing))
+        return store
+
+    async def reach(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until it can be reached. Raises SettingsError and others at once: waiting would not mend that."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await attempt()
+            except UnavailableError as error:
+                log.warning("waiting", what=what, reason=str(error), again_in_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _check(self, name: str, probe: Probe, *, needed: bool = True) -> None:
+        self.checks[name] = Check(Remembered(probe, self.clock), needed)
+
+    def _close_later(self, what: str, close: Callable[[], Awaitable[None]]) -> None:
+        async def let_go() -> None:
+            try:
+                async with asyncio.timeout(CLOSING):
+                    await close()
+            except (UnavailableError, TimeoutError) as error:
+                log.warning("left_behind", what=what, reason=str(error) or f"no answer within {CLOSING:g} s")
+
+        self._stack.push_async_callback(let_go)
+
+
+async def _nothing(tx: ParticipantTransaction[Any]) -> None:
+    await tx.lookup(())
+
+
+@contextmanager
+def _blamed_on(variable: str) -> Iterator[None]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except SettingsError as error:
+        text = str(error)
+        raise SettingsError(text if variable in text else f"{variable}: {text}") from error
+
+
+def _prepare_file(path: Path) -> None:
+    """Make its directory. Raises SettingsError when no file can be there."""
+    directory = path.parent
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(f"{variable}: {path} cannot be used as a directory: {error.strerror}") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise SettingsError(f"{variable}: {path} may not be written to")
+        raise SettingsError(f"{directory} cannot be used as a directory: {error.strerror}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SettingsError(f"{directory} may not be written to")
+    if path.is_dir():
+        raise SettingsError(f"{path} is a directory; name a file")

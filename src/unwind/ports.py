@@ -23,6 +23,8 @@ REPLIES = "replies"
 """Where participants answer."""
 EVENTS = "events."
 """Domain events go to this topic followed by their category."""
+DEAD = "dead."
+"""What can never be handled goes to this topic followed by the one it came from, with the reason in the message."""
 
 
 class SagaRow(Struct, frozen=True, gc=False):
@@ -191,7 +193,7 @@ class Store(Protocol):
         ...
 
 
-class Message(Struct, frozen=True, gc=False):
+class Message(Struct, frozen=True, gc=False, omit_defaults=True):
     """A command, a reply, or a domain event on the bus."""
 
     id: str
@@ -256,6 +258,66 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+class Status(Struct, frozen=True, gc=False):
+    """What a saga is, as it is shown; to be kept where it is read fast."""
+
+    saga_id: str
+    version: int
+    """Number of the saga's events."""
+    body: bytes
+    ended: bool
+    """It will never change again."""
+
+
+class StatusCache(Protocol):
+    """What clients poll. It may forget all of it at any time, and takes nothing older than what it has been told."""
+
+    async def get(self, saga_id: str) -> tuple[int, bytes] | None:
+        """Version and body, if they are there at once. Never raises nor waits long: the store has the answer too."""
+        ...
+
+    async def put(self, statuses: Sequence[Status]) -> None:
+        """Keep these for a while, where nothing newer is known. Raises UnavailableError."""
+        ...
+
+    async def raise_to(self, versions: Mapping[str, int]) -> None:
+        """These sagas have so many events now: forget what is older, and do not take it. Raises UnavailableError."""
+        ...
+
+
+class Rate(Struct, frozen=True):
+    """How often one client may call."""
+
+    per_second: int
+    burst: int
+    """Calls that may come at once after a silence."""
+
+
+class Allowance(Struct, frozen=True, gc=False):
+    """Whether a call is within its client's rate. Durations in microseconds."""
+
+    allowed: bool
+    remaining: int
+    """Calls that may follow at once."""
+    wait: int
+    """Until the next call is allowed."""
+    reset: int
+    """Until a whole burst is allowed again."""
+
+
+class RateLimiter(Protocol):
+    """Counts calls."""
+
+    @property
+    def rate(self) -> Rate:
+        """What is allowed to each client, for each kind of call."""
+        ...
+
+    async def take(self, client: str, kind: str) -> Allowance:
+        """Count one call. Never raises."""
         ...
 
 

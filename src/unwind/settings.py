@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -11,29 +13,93 @@ from unwind.errors import SettingsError
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
+BusName = Literal["memory", "nats", "redis"]
 L = TypeVar("L", bound=str)
 
 _OWN = "UNWIND_"
-_OUR_NAMES = ("UNWIND_HOST", "UNWIND_DATA_DIR", "UNWIND_LOG_LEVEL", "UNWIND_LOG_FORMAT", "UNWIND_MAX_WAITING")
+_OUR_NAMES = (
+    "UNWIND_HOST",
+    "UNWIND_DATA_DIR",
+    "UNWIND_BUS",
+    "UNWIND_LOG_LEVEL",
+    "UNWIND_LOG_FORMAT",
+    "UNWIND_MAX_WAITING",
+    "UNWIND_RATE_LIMIT",
+    "UNWIND_RATE_BURST",
+)
 _SQLITE = "sqlite:///"
-_LATER = ("postgres", "postgresql")
+_POSTGRES = ("postgres", "postgresql")
+_NATS = ("nats", "tls")
+_REDIS = ("redis://", "rediss://")
+_REDIS_FORM = "use host:port, host:port/database or rediss://user@host:port"
 _MAX_PORT = 65_535
+_MAX_RATE = 100_000
+_VARIABLES = MappingProxyType({"host": "UNWIND_HOST", "database": "UNWIND_DATA_DIR", "data_dir": "UNWIND_DATA_DIR"})
+
+
+class Secret:
+    """Text that may be used and must not be shown."""
+
+    __slots__ = ("reveal",)
+
+    def __init__(self, text: str) -> None:
+        """`reveal` is the text itself."""
+        self.reveal = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other.reveal == self.reveal
+
+    def __hash__(self) -> int:
+        return hash(self.reveal)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+class Server(Struct, frozen=True):
+    """A service that is reached over the network."""
+
+    url: Secret
+    """As it was given: it may hold a password."""
+    place: str
+    """The same without user, password and options: fit to be shown."""
+
+
+Database = Path | Server
+"""An SQLite file, or a database on a PostgreSQL server."""
+
+
+class Redis(Struct, frozen=True):
+    """Where Redis answers, and what it asks for."""
+
+    address: str
+    """`host:port`, or one of the longer forms; without a password."""
+    password: Secret | None = None
 
 
 class Settings(Struct, frozen=True):
     """Everything that may differ from one installation to the next."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
-    """0: any free one."""
+    port: int | None = None
+    """0: any free one. None: not said; each kind of process then has its own way."""
     data_dir: Path = Path("data")
     """Where files go that no other setting places."""
-    database: Path = Path("data/unwind.db")
-    """The SQLite file that holds the truth."""
+    database: Database = Path("data/unwind.db")
+    """What holds the truth."""
+    bus: BusName = "memory"
+    nats: Server | None = None
+    redis: Redis | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "console"
     max_waiting: int = 10_000
     """Sagas with work waiting; above it new ones are answered 503."""
+    rate_limit: int = 0
+    """Calls per second for each client of the API, reads and writes apart; 0: no limit."""
+    rate_burst: int = 0
+    """Calls that may come at once."""
+    variables: Mapping[str, str] = _VARIABLES
+    """Which variable decided a field, to be named when what it says cannot be used."""
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -41,20 +107,54 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
     Raises SettingsError naming the first that makes no sense.
     """
-    given = {name: value.strip() for name, value in environment.items() if value.strip()}
+    given = _given(environment)
     _refuse_unknown(given)
-    _refuse_not_yet(given)
     data_dir = Path(given.get("UNWIND_DATA_DIR", "data"))
-    database = _database(given["DATABASE_URL"]) if "DATABASE_URL" in given else data_dir / "unwind.db"
+    database = read_database(given, "DATABASE_URL") or data_dir / "unwind.db"
+    if "UNWIND_DATA_DIR" not in given and isinstance(database, Path):
+        data_dir = database.parent
+    nats = _nats(given["NATS_URL"]) if "NATS_URL" in given else None
+    redis = _redis(given) if "REDIS_ADDR" in given else None
+    rate_limit = _whole(given, "UNWIND_RATE_LIMIT", 0, 0, _MAX_RATE)
     return Settings(
         host=given.get("UNWIND_HOST", given.get("SERVER_HOST", "127.0.0.1")),
-        port=_whole(given, "SERVER_PORT", 8080, 0, _MAX_PORT),
-        data_dir=data_dir if "UNWIND_DATA_DIR" in given else database.parent,
+        port=_whole(given, "SERVER_PORT", 0, 0, _MAX_PORT) if "SERVER_PORT" in given else None,
+        data_dir=data_dir,
         database=database,
+        bus=_bus(given, nats, redis),
+        nats=nats,
+        redis=redis,
         log_level=_one_of(given, "UNWIND_LOG_LEVEL", get_args(LogLevel), "info"),
         log_format=_one_of(given, "UNWIND_LOG_FORMAT", get_args(LogFormat), "console"),
         max_waiting=_whole(given, "UNWIND_MAX_WAITING", 10_000, 1, 10_000_000),
+        rate_limit=rate_limit,
+        rate_burst=_whole(given, "UNWIND_RATE_BURST", 2 * rate_limit, min(1, rate_limit), 2 * _MAX_RATE),
+        variables=_deciding(given),
     )
+
+
+def read_database(environment: Mapping[str, str], variable: str) -> Database | None:
+    """The database that a variable names; None where it is not set. Raises SettingsError naming the variable."""
+    url = _given(environment).get(variable)
+    if url is None:
+        return None
+    scheme, found, _ = url.partition("://")
+    if found and scheme in _POSTGRES:
+        return _postgres(variable, url)
+    path = url.removeprefix(_SQLITE)
+    if not url.startswith(_SQLITE) or not path:
+        shown = f"{scheme:.20}://…" if found else "what is given"
+        raise SettingsError(
+            f"{variable}: {shown} is not understood; use sqlite:///relative/file.db, sqlite:////absolute/file.db "
+            "or postgres://user:password@host:5432/database"
+        )
+    if "\0" in path or "?" in path or "#" in path:
+        raise SettingsError(f"{variable}: options after the file name are not understood; give the file alone")
+    return Path(path)
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in environment.items() if value.strip()}
 
 
 def _refuse_unknown(given: Mapping[str, str]) -> None:
@@ -64,27 +164,73 @@ def _refuse_unknown(given: Mapping[str, str]) -> None:
             raise SettingsError(f"{name}: there is no such setting; did you mean {near[0]}?")
 
 
-def _refuse_not_yet(given: Mapping[str, str]) -> None:
-    for name, what in (("NATS_URL", "the in-process bus"), ("REDIS_ADDR", "the engine without a cache")):
-        if name in given:
-            raise SettingsError(f"{name}: this build has only {what}; unset it, or wait for the next release")
+def _deciding(given: Mapping[str, str]) -> Mapping[str, str]:
+    """A host may come from either of two variables; a directory from the file, a file from the directory."""
+    host = "SERVER_HOST" if "SERVER_HOST" in given and "UNWIND_HOST" not in given else "UNWIND_HOST"
+    by_database = "DATABASE_URL" in given and "UNWIND_DATA_DIR" not in given
+    return {
+        "host": host,
+        "database": "DATABASE_URL" if "DATABASE_URL" in given else "UNWIND_DATA_DIR",
+        "data_dir": "DATABASE_URL" if by_database and given["DATABASE_URL"].startswith(_SQLITE) else "UNWIND_DATA_DIR",
+    }
 
 
-def _database(url: str) -> Path:
-    scheme, found, _ = url.partition("://")
-    if scheme in _LATER and found:
+# ---------------------------------------------------------------------------------------------------- what each may say
+
+
+def _postgres(variable: str, url: str) -> Server:
+    place = _place(url)
+    if place is None:
         raise SettingsError(
-            "DATABASE_URL: this build has only SQLite; use sqlite:///path/to/file.db, or wait for the next release"
+            f"{variable}: host, port or database are not understood; use postgres://user:password@host:5432/database, "
+            "with signs such as / # ? @ in the password written as %2F %23 %3F %40"
         )
-    path = url.removeprefix(_SQLITE)
-    if not url.startswith(_SQLITE) or not path:
-        shown = f"{scheme}://…" if found else "what is given"
-        raise SettingsError(
-            f"DATABASE_URL: {shown} is not understood; use sqlite:///relative/file.db or sqlite:////absolute/file.db"
-        )
-    if "\0" in path or "?" in path or "#" in path:
-        raise SettingsError("DATABASE_URL: options after the file name are not understood; give the file alone")
-    return Path(path)
+    return Server(Secret(url), place)
+
+
+def _nats(urls: str) -> Server:
+    """One server or several of a cluster, separated by commas."""
+    places = []
+    for url in urls.split(","):
+        place = _place(url.strip())
+        if place is None or url.strip().partition("://")[0] not in _NATS:
+            raise SettingsError("NATS_URL: it is not understood; use nats://host:4222, several separated by commas")
+        places.append(place)
+    return Server(Secret(urls), ",".join(places))
+
+
+def _place(url: str) -> str | None:
+    """Host, port and path of a URL; None: it has a part that cannot be right. What cannot be right is not shown."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    _, user, netloc = parts.netloc.rpartition("@")
+    # A password with such signs in it ends the address too early: what then looks like a path may be its other half.
+    torn = parts.fragment or "@" in parts.path or ("@" in parts.query and not user)
+    if torn or port == 0 or " " in url or not url.isprintable():
+        return None
+    return f"{netloc}{parts.path}" if netloc or parts.query else None
+
+
+def _redis(given: Mapping[str, str]) -> Redis:
+    address = given["REDIS_ADDR"]
+    url = address if "://" in address else f"redis://{address}"
+    if _place(url) is None or not url.startswith(_REDIS):
+        raise SettingsError(f"REDIS_ADDR: it is not understood; {_REDIS_FORM}")
+    if urlsplit(url).password:
+        raise SettingsError(f"REDIS_ADDR: it has a password in it; put that into REDIS_PASSWORD, and {_REDIS_FORM}")
+    return Redis(address, Secret(given["REDIS_PASSWORD"]) if "REDIS_PASSWORD" in given else None)
+
+
+def _bus(given: Mapping[str, str], nats: Server | None, redis: Redis | None) -> BusName:
+    bus: BusName = _one_of(given, "UNWIND_BUS", get_args(BusName), "memory" if nats is None else "nats")
+    if bus == "nats" and nats is None:
+        raise SettingsError("UNWIND_BUS: nats needs NATS_URL=nats://host:4222")
+    if bus == "redis" and redis is None:
+        raise SettingsError("UNWIND_BUS: redis needs REDIS_ADDR=host:port")
+    return bus
 
 
 def _whole(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

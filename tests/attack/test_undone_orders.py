@@ -1,17 +1,16 @@
 """The audit also sees what was done in the name of an order that was undone, and an order's total that is wrong."""
 
 import asyncio
-import shutil
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.order_saga.test_audit import altered, audited, both, build, log, sql
-from tests.order_saga.world import ENGINE
+from tests.order_saga.services import files
+from tests.order_saga.tampering import Books, Event, Mend, Tamper, altered, both, log, sql
+from tests.order_saga.test_audit import audited, build
 
 from order_saga.audit import Rule
+from unwind.settings import Database
 
 CONTEXT = {
     "order_id": "o-far",
@@ -21,15 +20,15 @@ CONTEXT = {
 
 
 @pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undone")
-    asyncio.run(build(folder))
-    return folder
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Database]:
+    databases = files(tmp_path_factory.mktemp("undone"))
+    asyncio.run(build(databases))
+    return databases
 
 
 @pytest.fixture
-def world(untouched: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(untouched, tmp_path / "world"))
+def world(untouched: Mapping[str, Database], tmp_path: Path) -> Books:
+    return Books(untouched, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -43,15 +42,30 @@ def world(untouched: Path, tmp_path: Path) -> Path:
     ],
     ids=["amount", "customer", "order", "quantity", "contents"],
 )
-def test_an_effect_that_was_undone_must_have_been_of_the_order(world: Path, tamper: Callable[[Path], None]) -> None:
+def test_an_effect_that_was_undone_must_have_been_of_the_order(world: Books, tamper: Tamper) -> None:
     tamper(world)
     assert {violation.rule for violation in audited(world).violations} == {Rule.ASKED}
 
 
-def test_a_total_must_be_the_sum_of_the_items_even_where_all_agree_on_it(world: Path) -> None:
+def charging(cents: int) -> Mend:
+    """The command that charges asks for another amount."""
+
+    def change(events: list[Event]) -> list[Event]:
+        charges = [event["command"] for event in events if event.get("command", {}).get("name") == "payment.process"]
+        for command in charges:
+            command["payload"]["amount"] = cents
+        assert charges
+        return events
+
+    return change
+
+
+def test_a_total_must_be_the_sum_of_the_items_even_where_all_agree_on_it(world: Books) -> None:
     both(
         log("far", altered("saga_started/1", context={**CONTEXT, "total": 1})),
+        log("far", charging(1)),
         log("order-o-far", altered("order.created/1", total=1)),
+        log("order-o-far", altered("order.paid/1", amount=1)),
         sql("payment", "update ledger set amount = 1 where saga_id = 'far'"),
     )(world)
     found = audited(world).violations
@@ -60,8 +74,6 @@ def test_a_total_must_be_the_sum_of_the_items_even_where_all_agree_on_it(world: 
     ]
 
 
-def test_events_nested_without_end_are_a_finding(world: Path) -> None:
-    with closing(sqlite3.connect(world / ENGINE)) as database, database:
-        database.execute("drop trigger commits_are_never_changed")
-        database.execute("update commits set events = ? where stream_id = 'none'", (b"[" * 200_000,))
+def test_events_nested_without_end_are_a_finding(world: Books) -> None:
+    sql("engine", ("update commits set events = $1 where stream_id = 'none'", b"[" * 200_000))(world)
     assert ("none", Rule.LEGAL) in {(violation.subject, violation.rule) for violation in audited(world).violations}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from order_saga.main import app as order_saga
 from unwind.cli.main import app as unwind
-from unwind.cli.serve import is_loopback
+from unwind.cli.server import is_loopback
 
 
 def test_both_commands_tell_their_version() -> None:

@@ -86,7 +86,10 @@ def test_logs_are_json_when_asked(start: Start) -> None:
     ("name", "value"),
     [
         ("SERVER_PORT", "eighty"),
-        ("DATABASE_URL", "postgres://localhost/orders?sslmode=disable"),
+        ("DATABASE_URL", "mysql://localhost/orders"),
+        ("PAYMENT_DATABASE_URL", "mysql://localhost/orders"),
+        ("NATS_URL", "localhost:4222"),
+        ("SERVER_HOST", "no.such.host.invalid"),
         ("UNWIND_HOST", "no.such.host.invalid"),
         ("UNWIND_DATA_DRI", "data"),
     ],
@@ -102,9 +105,20 @@ def test_places_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None
     (tmp_path / "directory.db").mkdir()
     for settings, told in (
         ({"DATABASE_URL": f"sqlite:///{tmp_path}/file/unwind.db"}, "DATABASE_URL"),
-        ({"DATABASE_URL": f"sqlite:///{tmp_path}/directory.db"}, "is a directory"),
+        (
+            {"DATABASE_URL": f"sqlite:///{tmp_path}/directory.db"},
+            f"DATABASE_URL: {tmp_path}/directory.db is a directory",
+        ),
         ({"DATABASE_URL": f"sqlite:///{tmp_path}/file"}, "not a database"),
-        ({"UNWIND_DATA_DIR": f"{tmp_path}/file"}, "cannot be used as a directory"),
+        ({"UNWIND_DATA_DIR": f"{tmp_path}/file"}, f"UNWIND_DATA_DIR: {tmp_path}/file cannot be used as a directory"),
+        (
+            {"DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "UNWIND_DATA_DIR": f"{tmp_path}/file"},
+            f"UNWIND_DATA_DIR: {tmp_path}/file cannot be used as a directory",
+        ),
+        (
+            {"UNWIND_DATA_DIR": f"{tmp_path}/d", "PAYMENT_DATABASE_URL": f"sqlite:///{tmp_path}/file"},
+            f"PAYMENT_DATABASE_URL: {tmp_path}/file cannot be used as a database",
+        ),
     ):
         check_refusal(run("serve", SERVER_PORT="0", **settings), told)
 

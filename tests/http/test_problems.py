@@ -20,10 +20,12 @@ from unwind.errors import (
     RejectedError,
     UnavailableError,
 )
-from unwind.http import About, Answer, AnyRequest, Docs, create_app
+from unwind.http import About, Answer, AnyRequest, Docs, create_app, create_watch_app
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.queries import Queries
+from unwind.runtime.readiness import Check
+from unwind.runtime.telemetry import Telemetry
 from unwind.stores.memory import MemoryStore
 
 ABOUT = About("Trips", "1", "For tests")
@@ -147,24 +149,46 @@ async def test_health_is_ok_and_readiness_tells_of_each_dependency(shop: Shop) -
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
     ready = await shop.http.get("/readyz")
     assert ready.status_code == 200
-    assert {name: check["status"] for name, check in ready.json()["checks"].items()} == {"store": "ok", "worker": "ok"}
+    checks = {name: check["status"] for name, check in ready.json()["checks"].items()}
+    assert checks == dict.fromkeys(("store", "inventory", "payment", "shipment", "worker"), "ok")
 
 
-async def test_a_dependency_that_does_not_answer_makes_it_not_ready() -> None:
-    async def down() -> None:
-        raise UnavailableError("connection refused")
+async def up() -> None:
+    """A dependency that answers."""
 
-    engine, queries = parts()
-    async with client_of(create_app(ABOUT, engine, queries, {"store": queries.ping, "bus": down})) as client:
-        response = await client.get("/readyz")
-    assert response.status_code == 503
-    assert response.json() == {
-        "status": "unavailable",
-        "checks": {
-            "store": {"status": "ok", "error": None},
-            "bus": {"status": "unavailable", "error": "connection refused"},
-        },
-    }
+
+async def down() -> None:
+    """A dependency that does not."""
+    raise UnavailableError("connection refused")
+
+
+@pytest.mark.parametrize(
+    ("needed", "code", "status", "of_the_cache"),
+    [(True, 503, "unavailable", "unavailable"), (False, 200, "ok", "degraded")],
+)
+async def test_a_dependency_that_does_not_answer_makes_it_not_ready_if_it_is_needed(
+    needed: bool, code: int, status: str, of_the_cache: str
+) -> None:
+    checks = {"store": Check(up), "cache": Check(down, needed)}
+    for app in (create_app(ABOUT, *parts(), checks), create_watch_app(checks, Telemetry())):
+        async with client_of(app) as client:
+            response = await client.get("/readyz")
+        assert response.status_code == code
+        assert response.json() == {
+            "status": status,
+            "checks": {
+                "store": {"status": "ok", "error": None},
+                "cache": {"status": of_the_cache, "error": "connection refused"},
+            },
+        }
+
+
+async def test_a_process_that_only_is_watched_answers_nothing_else() -> None:
+    async with client_of(create_watch_app({"store": Check(up)}, Telemetry())) as client:
+        for path in ("/health", "/livez", "/readyz", "/metrics"):
+            assert (await client.get(path)).status_code == 200
+        check_problem(await client.post("/api/v1/orders", json={}), 404, "not-found")
+        assert (await client.get("/docs")).status_code == 404
 
 
 async def test_metrics_are_in_the_form_that_prometheus_reads(shop: Shop) -> None:

@@ -1,7 +1,18 @@
 """Commands: what an application needs to be started from a terminal."""
 
+from unwind.cli.migrate import migrate
 from unwind.cli.serve import Served, serve
 from unwind.cli.terminal import complain, version_of
-from unwind.settings import Settings, read_settings
+from unwind.settings import Database, Settings, read_database, read_settings
 
-__all__ = ["Served", "Settings", "complain", "read_settings", "serve", "version_of"]
+__all__ = [
+    "Database",
+    "Served",
+    "Settings",
+    "complain",
+    "migrate",
+    "read_database",
+    "read_settings",
+    "serve",
+    "version_of",
+]

@@ -1,147 +1,110 @@
-"""Serves an application over HTTP until told to stop: admits no more, finishes what is in hand, then goes."""
+"""Runs an application until told to stop: it then admits no more, finishes what is in hand, and goes."""
 
 import asyncio
-import ipaddress
 import signal
-import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
-import structlog
-import uvicorn
 from msgspec import Struct
 
+from unwind.cli.entrance import Application as Asgi
 from unwind.cli.logs import configure_logs
 from unwind.cli.terminal import FAILED, complain
-from unwind.errors import SettingsError
 from unwind.runtime.tuning import tune_process
 from unwind.settings import Settings, read_settings
 
-log = structlog.get_logger("unwind.serve")
+if TYPE_CHECKING:
+    from unwind.cli.server import Server
 
-_DRAIN = 10
-"""Seconds that requests in hand have to end."""
-_BACKLOG = 2048
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Served(Struct, frozen=True):
     """An application that runs; the process ends when `failed` is resolved."""
 
-    app: Callable[..., Awaitable[None]]
-    """ASGI."""
+    app: Asgi
+    """Answers, if the process listens."""
     failed: "asyncio.Future[BaseException]"
+    page: str = "documentation: {address}/docs"
+    """Told when it is ready."""
 
 
 Application = Callable[[Settings], AbstractAsyncContextManager[Served]]
 
 
-def serve(program: str, environment: Mapping[str, str], application: Application) -> None:
-    """Serve until SIGTERM or SIGINT. Settings that make no sense are told in one line; exits with 2 then.
+def serve(program: str, environment: Mapping[str, str], application: Application, *, port: int | None = 8080) -> None:
+    """Run until SIGTERM or SIGINT; these end it also while it still starts.
 
-    Exits with 1 when the application cannot start or fails.
+    `port` is where to listen unless SERVER_PORT says; None: nowhere then. What goes wrong at the start is told in one
+    line; exits with 2 for settings that make no sense, with 1 when the application cannot start or fails.
     """
-    with complain(program):
+    with complain(program), ExitStack() as stack:
         settings = read_settings(environment)
         configure_logs(settings)
-        with _listen(settings) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            failed = runner.run(_serve(program, settings, application, listener))
+        chosen = port if settings.port is None else settings.port
+        server = None
+        if chosen is not None:
+            from unwind.cli.server import listen
+
+            server = stack.enter_context(listen(settings, chosen))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
+        failed = runner.run(_run(program, settings, application, server))
     if failed:
         raise SystemExit(FAILED)
 
 
-async def _serve(program: str, settings: Settings, application: Application, listener: socket.socket) -> bool:
+async def _run(program: str, settings: Settings, application: Application, server: "Server | None") -> bool:
     """Whether the application failed."""
-    server = _Server(program, settings, listener)
-    with server.stopped_by_signals():
-        async with application(settings) as served:
-            server.config.app = served.app
-            served.failed.add_done_callback(server.stop)
-            await server.serve(sockets=[listener])
+    stop = asyncio.Event()
+    task = asyncio.current_task()
+    started = False
+
+    def told_to_stop() -> None:
+        if task is not None and not started and not stop.is_set():
+            task.cancel()
+        stop.set()
+
+    try:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_signals(told_to_stop))
+            if server is not None:
+                await stack.enter_async_context(server.answering(stop.set))
+            served = await stack.enter_async_context(application(settings))
+            started = True
+            served.failed.add_done_callback(lambda _: stop.set())
+            tune_process()
+            _announce(program, served, server)
+            await stop.wait()
+            if server is not None:
+                await server.finish()
             return served.failed.done()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        return False
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, with our own say about signals and about what happens when it is ready."""
-
-    def __init__(self, program: str, settings: Settings, listener: socket.socket) -> None:
-        super().__init__(
-            uvicorn.Config(
-                _not_yet,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                ws="none",
-                server_header=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=_DRAIN,
-            )
-        )
-        self._program = program
-        self._host = settings.host
-        self._port = listener.getsockname()[1]
-
-    def stop(self, *_: object) -> None:
-        self.should_exit = True
-
-    @contextmanager
-    def stopped_by_signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end the serving, not the process."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Not here: uvicorn would raise them anew when it has stopped."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.should_exit:
-            return
-        tune_process()
-        if not is_loopback(self._host):
-            log.warning("open_to_the_network", host=self._host, advice="whoever reaches this address may give orders")
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        address = f"http://{host}:{self._port}"
-        print(f"{self._program} is ready at {address} (documentation: {address}/docs)", flush=True)
-
-
-async def _not_yet(*_: object) -> None:
-    raise AssertionError("served before the application was there")
+def _announce(program: str, served: Served, server: "Server | None") -> None:
+    if server is None:
+        print(f"{program} is ready", flush=True)
+        return
+    server.open(served.app)
+    page = served.page.format(address=server.address)
+    print(f"{program} is ready at {server.address} ({page})", flush=True)
 
 
 @contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    """A socket bound to where the settings say, so that a port in use is found before anything is opened."""
+def _signals(told_to_stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT end the work, not the process."""
+    loop = asyncio.get_running_loop()
+    for number in _STOPS:
+        loop.add_signal_handler(number, told_to_stop)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, UnicodeError) as error:
-        raise SettingsError(f"UNWIND_HOST: {settings.host!r:.80} is not an address of this machine") from error
-    with socket.socket(family, kind, protocol) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            where = f"{settings.host} port {settings.port}"
-            raise SettingsError(
-                f"SERVER_PORT: {where} cannot be listened on: {error.strerror}; choose another"
-            ) from error
-        yield listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        yield
+    finally:
+        for number in _STOPS:
+            loop.remove_signal_handler(number)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,8 +1,7 @@
 """The HTTP API over sagas, and what an application needs to add its own routes to it."""
 
-from unwind.http.app import create_app
+from unwind.http.app import create_app, create_watch_app
 from unwind.http.bodies import read_json
-from unwind.http.health import Checks
 from unwind.http.openapi import About, Answer, Docs, Parameter
 from unwind.http.problems import FieldError, Problem, RequestError, invalid
 from unwind.http.sagas import AnyRequest, TheEngine, TheQueries
@@ -14,7 +13,6 @@ __all__ = [
     "About",
     "Answer",
     "AnyRequest",
-    "Checks",
     "Docs",
     "FieldError",
     "Parameter",
@@ -24,6 +22,7 @@ __all__ = [
     "TheEngine",
     "TheQueries",
     "create_app",
+    "create_watch_app",
     "invalid",
     "read_json",
     "submission",

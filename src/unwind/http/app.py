@@ -13,12 +13,16 @@ from uuid_utils import uuid7
 
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.documentation import documentation_routes
-from unwind.http.health import Checks, health_routes
+from unwind.http.health import health_routes
 from unwind.http.openapi import About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
+from unwind.http.rate_limits import limited_by
 from unwind.http.sagas import Shows, saga_routes
+from unwind.ports import RateLimiter
 from unwind.runtime.engine import Engine
 from unwind.runtime.queries import Queries
+from unwind.runtime.readiness import Checks
+from unwind.runtime.telemetry import Telemetry
 
 PREFIX = "/api/v1"
 
@@ -77,11 +81,12 @@ def create_app(
     routes: Sequence[HTTPRouteHandler] = (),
     shows: Shows | None = None,
     provide: Mapping[str, Any] | None = None,
+    limiter: RateLimiter | None = None,
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
-    `shows` says how the contexts of a definition are shown.
+    `shows` says how the contexts of a definition are shown; `limiter` counts the calls under `/api/v1`.
     """
     given = {
         "engine": engine,
@@ -94,9 +99,20 @@ def create_app(
     in_api = [*saga_routes, *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
-    documentation = documentation_routes(document(about, described))
+    documentation = documentation_routes(document(about, described, PREFIX if limiter else None))
+    limits = [limited_by(limiter)] if limiter else []
+    api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
+    return _guarded([api, *health_routes, *documentation], given)
+
+
+def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
+    """What a process that answers nobody's questions about sagas still tells: alive, ready, and its figures."""
+    return _guarded(health_routes, {"checks": checks, "telemetry": telemetry})
+
+
+def _guarded(routes: Sequence[Router | HTTPRouteHandler], given: Mapping[str, Any]) -> Guarded:
     app = Litestar(
-        [Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters]), *health_routes, *documentation],
+        routes,
         dependencies={name: Provide(_always(value), sync_to_thread=False) for name, value in given.items()},
         exception_handlers={Exception: answer},
         request_max_body_size=BODY_LIMIT,

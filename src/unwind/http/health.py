@@ -1,7 +1,6 @@
 """Routes that tell machines how this process is: alive, ready, and its figures."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from litestar import Response, get
@@ -11,10 +10,9 @@ from msgspec import Struct
 
 from unwind.errors import UnwindError
 from unwind.http.openapi import Answer, Docs
+from unwind.runtime.readiness import Check, Checks
 from unwind.runtime.telemetry import Telemetry
 
-Checks = Mapping[str, Callable[[], Awaitable[None]]]
-"""Name of a dependency → raises UnwindError when it cannot be worked with."""
 _PATIENCE = 2.0
 """Seconds a dependency has to answer."""
 _METRICS = "text/plain; version=0.0.4"
@@ -27,9 +25,9 @@ class Alive(Struct, frozen=True):
 
 
 class CheckResult(Struct, frozen=True):
-    """How one dependency is; `error` says what is wrong."""
+    """How one dependency is; `error` says what is wrong. Degraded: work goes on without it, at a price."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "degraded", "unavailable"]
     error: str | None = None
 
 
@@ -58,7 +56,10 @@ async def livez() -> Alive:
 @get(
     "/readyz",
     docs=Docs(
-        (Answer(200, "Every dependency answers", Readiness), Answer(503, "At least one does not", Readiness)),
+        (
+            Answer(200, "Every dependency that is needed can be worked with", Readiness),
+            Answer(503, "At least one cannot", Readiness),
+        ),
         tag="health",
     ),
 )
@@ -66,17 +67,18 @@ async def readyz(checks: NamedDependency[SkipValidation[Checks]]) -> Response[Re
     """Whether work can be taken on."""
     names = list(checks)
     results = dict(zip(names, await asyncio.gather(*(_check(checks[name]) for name in names)), strict=True))
-    good = all(result.status == "ok" for result in results.values())
+    good = all(result.status != "unavailable" for result in results.values())
     return Response(Readiness("ok" if good else "unavailable", results), status_code=200 if good else 503)
 
 
-async def _check(check: Callable[[], Awaitable[None]]) -> CheckResult:
+async def _check(check: Check) -> CheckResult:
+    missing: Literal["degraded", "unavailable"] = "unavailable" if check.needed else "degraded"
     try:
-        await asyncio.wait_for(check(), _PATIENCE)
+        await asyncio.wait_for(check.probe(), _PATIENCE)
     except TimeoutError:
-        return CheckResult("unavailable", f"no answer within {_PATIENCE:g} s")
+        return CheckResult(missing, f"no answer within {_PATIENCE:g} s")
     except UnwindError as error:
-        return CheckResult("unavailable", str(error))
+        return CheckResult(missing, str(error))
     return CheckResult("ok")
 
 

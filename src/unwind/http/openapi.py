@@ -26,6 +26,7 @@ _PROBLEMS = {
         problems.TOO_LARGE,
         problems.MEDIA,
         problems.INVALID,
+        problems.TOO_MANY,
         problems.INTERNAL,
         problems.UNAVAILABLE,
     )
@@ -82,8 +83,10 @@ def docs_of(handler: BaseRouteHandler) -> Docs:
     return docs
 
 
-def document(about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]]) -> Schema:
-    """The OpenAPI document of `(path, handler)` pairs."""
+def document(
+    about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]], limited_under: str | None = None
+) -> Schema:
+    """The OpenAPI document of `(path, handler)` pairs; paths that begin with `limited_under` may answer 429."""
     found = [(path, handler, docs_of(handler)) for path, handler in handlers]
     types = [Problem, *(kind for _, _, docs in found for kind in _types(docs))]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -92,7 +95,8 @@ def document(about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]]) -> 
     for path, handler, docs in found:
         item = paths.setdefault(_PATH_PARAMETER.sub(r"{\1}", path), {})
         for method in sorted(handler.http_methods):
-            item[method.lower()] = _operation(handler, path, docs, refs)
+            limited = limited_under is not None and path.startswith(limited_under)
+            item[method.lower()] = _operation(handler, path, docs, refs, limited=limited)
     return {
         "openapi": "3.1.0",
         "info": msgspec.to_builtins(about),
@@ -109,9 +113,12 @@ def _types(docs: Docs) -> Iterator[Any]:
             yield given.body
 
 
-def _operation(handler: HTTPRouteHandler, path: str, docs: Docs, refs: Mapping[int, Schema]) -> dict[str, Any]:
+def _operation(
+    handler: HTTPRouteHandler, path: str, docs: Docs, refs: Mapping[int, Schema], *, limited: bool
+) -> dict[str, Any]:
     summary, _, description = (getdoc(handler.fn) or "").partition("\n\n")
     in_path = tuple(Parameter(name, "", place="path") for name in _PATH_PARAMETER.findall(path))
+    failures = {*docs.problems, problems.INTERNAL.status, *([problems.TOO_MANY.status] if limited else [])}
     operation: dict[str, Any] = {
         "operationId": handler.fn.__name__,
         "tags": [docs.tag],
@@ -128,7 +135,7 @@ def _operation(handler: HTTPRouteHandler, path: str, docs: Docs, refs: Mapping[i
             for parameter in in_path + docs.parameters
         ],
         "responses": {str(given.status): _response(given, refs) for given in docs.answers}
-        | {str(status): _problem(status, refs) for status in sorted({*docs.problems, problems.INTERNAL.status})},
+        | {str(status): _problem(status, refs) for status in sorted(failures)},
     }
     if docs.request is not None:
         content = {"application/json": {"schema": refs[id(docs.request)]}}

@@ -1,5 +1,6 @@
 """Errors as answers: every failure leaves as `application/problem+json` (RFC 9457) with a type that stays the same."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -63,6 +64,7 @@ TOO_LARGE = Kind("too-large", "The body is too large", 413)
 MEDIA = Kind("unsupported-media-type", "The content type is not supported", 415)
 INVALID = Kind("validation", "The request is not valid", 422)
 KEY_REUSED = Kind("idempotency-key-reused", "The idempotency key was used for another request", 422)
+TOO_MANY = Kind("too-many-requests", "Too many calls from this client", 429)
 INTERNAL = Kind("internal", "Something is wrong on our side", 500)
 OVERLOADED = Kind("overloaded", "Too busy now; nothing was accepted", 503)
 UNAVAILABLE = Kind("unavailable", "A dependency does not answer", 503)
@@ -78,11 +80,12 @@ _DETAILS = {
 class RequestError(InputError):
     """A request that cannot be accepted, with everything that is wrong with it."""
 
-    def __init__(self, kind: Kind, detail: str, *errors: FieldError) -> None:
-        """`kind` decides type and status."""
+    def __init__(self, kind: Kind, detail: str, *errors: FieldError, headers: Mapping[str, str] | None = None) -> None:
+        """`kind` decides type and status; `headers` go with the answer."""
         super().__init__(detail, errors[0].field if errors else "")
         self.kind = kind
         self.errors = errors
+        self.headers = headers or {}
 
 
 def invalid(*errors: FieldError) -> RequestError:
@@ -99,6 +102,7 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
     match error:
         case RequestError():
             kind, errors = error.kind, error.errors
+            headers.update(error.headers)
         case InputError():
             kind = INVALID
             errors = (FieldError(error.field, detail),) if error.field else ()

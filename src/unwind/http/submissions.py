@@ -3,17 +3,14 @@
 import re
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid5
 
 from litestar import Request
 from msgspec import Struct
 
 from unwind.http.openapi import Parameter
 from unwind.http.problems import FieldError, invalid
+from unwind.runtime.keys import id_of_key
 
-_NAMESPACE = UUID("6f1d0c52-7d1b-5b0e-9c57-3f0f6a1d8a11")
-"""Fixed for good: stored saga ids were derived with it."""
-_TENANT = "default"
 _KEY = re.compile(r"[!-~]{1,255}")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -52,5 +49,5 @@ def submission(request: Request[Any, Any, Any], canonical_body: bytes) -> Submis
         return Submission(traceparent=traceparent)
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         raise invalid(FieldError("Idempotency-Key", "give one key of 1 to 255 visible ASCII characters"))
-    saga_id = uuid5(_NAMESPACE, f"{_TENANT}/{request.method} {request.scope['path'].rstrip('/')}/{keys[0]}")
-    return Submission(str(saga_id), sha256(canonical_body).hexdigest(), traceparent)
+    saga_id = id_of_key(f"{request.method} {request.scope['path'].rstrip('/')}", keys[0])
+    return Submission(saga_id, sha256(canonical_body).hexdigest(), traceparent)

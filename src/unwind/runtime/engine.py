@@ -52,8 +52,11 @@ class Engine:
         jitter: Callable[[], float],
         limits: Limits | None = None,
         telemetry: Telemetry | None = None,
+        replies: bool = True,
     ) -> None:
         """Nothing runs before `open` and `run`. `new_id` gives fresh saga ids, ordered by time; `jitter` is in [0, 1).
+
+        Without `replies` it leaves them to other workers: it begins sagas and steers them, and others carry them on.
 
         Raises DefinitionError when two sagas share name and version.
         """
@@ -78,6 +81,7 @@ class Engine:
             limits=self.limits,
             telemetry=self.telemetry,
             on_end=self._waiting.ended,
+            replies=replies,
         )
 
     async def open(self) -> None:

@@ -44,22 +44,24 @@ class Acknowledgement:
 class Intake:
     """One worker's consumer of replies."""
 
-    def __init__(self, bus: Bus, inbox: Inbox, clock: Clock, limits: Limits) -> None:
-        """Nothing is consumed before `open` and `run`."""
+    def __init__(self, bus: Bus, inbox: Inbox, clock: Clock, limits: Limits, *, consumes: bool = True) -> None:
+        """Nothing is consumed before `open` and `run`; nothing at all unless it `consumes`."""
         self._bus = bus
         self._inbox = inbox
         self._clock = clock
         self._limits = limits
+        self._consumes = consumes
         self._subscription: Subscription | None = None
         self._done: list[Delivery] = []
 
     async def open(self) -> None:
         """Join the consumers of replies."""
-        self._subscription = await self._bus.subscribe(REPLIES, GROUP)
+        if self._consumes:
+            self._subscription = await self._bus.subscribe(REPLIES, GROUP)
 
     async def run(self) -> None:
         """Consume until cancelled. What an unreachable bus holds back comes by the sagas' re-sends."""
-        while True:
+        while self._consumes:
             await self._inbox.room(self._limits.inbox)
             try:
                 if self._subscription is None:

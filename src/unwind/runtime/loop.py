@@ -55,6 +55,7 @@ class Loop:
         limits: Limits,
         telemetry: Telemetry,
         on_end: Callable[[State], None],
+        replies: bool = True,
     ) -> None:
         """`sagas` are the definitions by content hash; `on_end` hears of each saga that this worker sees ended."""
         self._store = store
@@ -74,7 +75,7 @@ class Loop:
         self._cache: dict[str, State] = {}
         self._suspects = Suspects(clock, limits.suspect_pause)
         self._on_end = on_end
-        self._intake = Intake(bus, self._inbox, clock, limits)
+        self._intake = Intake(bus, self._inbox, clock, limits, consumes=replies)
         self._stopping = False
         self._pool = ActionPool(
             store,
@@ -299,6 +300,8 @@ class Loop:
             state = decision.state
             events = (*events, *decision.events) if events else decision.events
             records = (*records, *decision.records) if records else decision.records
+            if not decision.events and isinstance(message, Reply):
+                self._work_done["replies_without_effect"] += 1
             redrive = redrive or isinstance(message, Resume)
             if entry.waiter is not None:
                 answers.append((saga_id, entry.waiter, decision))
@@ -324,8 +327,6 @@ class Loop:
             else:
                 bound = f"{state.definition}@{state.definition_version}#{state.definition_hash}"
                 entry.waiter.failed(UnavailableError(f"the saga is bound to {bound}, which this process does not know"))
-
-    # ---------------------------------------------------------------------------------------------------------- commit
 
     async def _commit(self, decided: list[Decided], now: int) -> Lost:
         """Write the units."""

@@ -318,10 +318,6 @@ class Queries:
         more = (page[-1].started_at, page[-1].id) if len(rows) > limit else None
         return SagaPage(tuple(_summary(row) for row in page), more)
 
-    async def ping(self) -> None:
-        """Raises UnavailableError when the store cannot answer."""
-        await self._store.find(Query(limit=1))
-
     async def commits(self, stream: str) -> tuple[tuple[int, bytes], ...]:
         """The commits of any stream, `(number of the first event, encoded events)`.
 

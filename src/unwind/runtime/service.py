@@ -1,4 +1,4 @@
-"""One worker's parts under one lifecycle: they start together, and when one fails all end and `failed` tells why."""
+"""One process's parts under one lifecycle: they start together, and when one fails all end and `failed` tells why."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,15 @@ from typing import Protocol
 
 import structlog
 
+from unwind.errors import UnavailableError
 from unwind.runtime.engine import Engine
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.sweeper import Sweeper
 
 log = structlog.get_logger("unwind.service")
+
+PATIENCE = 5.0
+"""Seconds for stopping in order, the grace of actions apart. A database that hangs must not hold the process."""
 
 
 class Participating(Protocol):
@@ -31,12 +35,12 @@ class Participating(Protocol):
 
 
 class Service:
-    """An engine with its sweeper and publisher, and the participants that live in the same process."""
+    """What a process runs: an engine, with or without its sweeper and publisher; participants; or both."""
 
     def __init__(
         self,
-        engine: Engine,
-        sweeper: Sweeper,
+        engine: Engine | None = None,
+        sweeper: Sweeper | None = None,
         publisher: Publisher | None = None,
         participants: Sequence[Participating] = (),
     ) -> None:
@@ -45,22 +49,25 @@ class Service:
         self._sweeper = sweeper
         self._publisher = publisher
         self._participants = participants
+        self._working: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         """Resolved with the cause when a part has ended by itself; the process should then end too."""
 
     async def start(self) -> None:
         """Open the engine, then let everything run. Raises what the parts raise when they open; nothing runs then."""
-        await self._engine.open()
+        if self._engine is not None:
+            await self._engine.open()
         async with contextlib.AsyncExitStack() as started:
             for participant in self._participants:
                 await participant.start()
                 started.push_async_callback(participant.stop)
             started.pop_all()
-        parts = [self._engine.run(), self._sweeper.run(), *(participant.wait() for participant in self._participants)]
-        if self._publisher is not None:
-            parts.append(self._publisher.run())
-        for part in parts:
+        if self._engine is not None:
+            self._working = asyncio.create_task(self._engine.run())
+            self._working.add_done_callback(self._ended)
+        parts = [part.run() for part in (self._sweeper, self._publisher) if part is not None]
+        for part in (*parts, *(participant.wait() for participant in self._participants)):
             task = asyncio.create_task(part)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
@@ -73,11 +80,35 @@ class Service:
             self.failed.set_result(error)
             log.critical("worker_failed", error=repr(error), exc_info=error)
 
+    async def check(self) -> None:
+        """Raises UnavailableError when a part has failed."""
+        if self.failed.done():
+            raise UnavailableError("a part of this process has failed; the log says why")
+
     async def stop(self, grace: float = 5.0) -> None:
-        """Stop admitting, finish what is in hand, leave the rest in the store to be picked up."""
-        for task in self._tasks[1:]:
+        """Stop admitting, finish what is in hand, leave the rest in the store to be picked up.
+
+        What is not finished after `grace` and five seconds more is dropped: it is as if the process had been killed.
+        """
+        for task in self._tasks:
             task.cancel()
-        await self._engine.stop(grace)
+        try:
+            async with asyncio.timeout(grace + PATIENCE):
+                await self._finish(grace)
+        except TimeoutError:
+            log.warning("stopped_without_finishing", after_s=grace + PATIENCE)
+            await self._drop()
+
+    async def _finish(self, grace: float) -> None:
+        if self._engine is not None:
+            await self._engine.stop(grace)
+        if self._working is not None:
+            await asyncio.wait({self._working})
         # What they raise was told through `failed` already.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(participant.stop() for participant in self._participants), return_exceptions=True)
+
+    async def _drop(self) -> None:
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait({self._working}, timeout=1.0)
