@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from unwind.errors import UnavailableError
-from unwind.ports import Bus, Delivery, Message, Subscription
+from unwind.ports import DEAD, Bus, Delivery, Message, Subscription
 
 END = "end"
 
@@ -215,6 +216,15 @@ class BusSuite:
         [delivery] = await subscription.fetch(1)
         assert delivery.messages == (sent,)
         assert bytes(delivery.messages[0].payload) == bytes(sent.payload)
+
+    async def test_what_is_set_aside_waits_with_its_reason_for_whoever_comes(self, bus: Bus, topic: str) -> None:
+        letters = [replace(message(number, b'"poison"'), reason=f"reason {number}") for number in range(3)]
+        await bus.publish(DEAD + topic, letters)
+        subscription = await bus.subscribe(DEAD + topic, "people")
+        seen: list[Message] = []
+        while len(seen) < 3:
+            seen += [letter for delivery in await subscription.fetch(3) for letter in delivery.messages]
+        assert seen == letters
 
     async def test_a_closed_subscription_fetches_no_more(self, bus: Bus, topic: str) -> None:
         subscription = await bus.subscribe(topic, "group")
