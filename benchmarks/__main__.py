@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: ceiling and engine in turn, each in a process of its own; the ratio pair by pair."""
+"""`python -m benchmarks`: ceiling and engine in turn, each in a process of its own; the ratio turn by turn."""
 
 import argparse
 import json
@@ -6,76 +6,121 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-PAIRS = 3
-HEAD = (
-    f"{'case':<12} {'sagas/s':>9} {'(min-max)':>15} {'of ceiling':>11} {'CPU us':>8} {'main us':>8} "
-    f"{'p50 ms':>7} {'p99 ms':>7} {'commits':>8} {'disk B':>7} {'peak MiB':>9}"
-)
+from benchmarks import fleet, orders
+from benchmarks.tables import engine_table, orders_table, road_table
+
+TURNS = 3
+PARTS = ("sqlite", "postgres", "road", "http")
+Case = tuple[str, tuple[str, ...]]
+"""A module of this package, and the words that make it a case."""
 
 
-def run_case(module: str, *words: object) -> dict[str, Any]:
+def cases(part: str, workload: str) -> Sequence[Case]:
+    """What is run in turn; the first is the ceiling."""
+    if part == "sqlite":
+        return (
+            ("ceiling", ("sqlite", workload)),
+            ("engine", ("sqlite", workload)),
+            ("engine", ("memory", workload)),
+        )
+    return (
+        ("ceiling", ("postgres", workload)),
+        ("engine", ("postgres", workload)),
+        ("engine", ("postgres", workload, "recorded")),
+    )
+
+
+def run_case(case: Case, sagas: int, in_flight: int) -> dict[str, Any]:
     """Run one case in a fresh process."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, words)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+    module, (kind, workload, *more) = case
+    words = [kind, workload, str(sagas), str(in_flight), *more]
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *words],
+        cwd=fleet.ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def compare(workload: str, sagas: int, in_flight: int, pairs: int) -> list[dict[str, Any]]:
-    """Ceiling, SQLite and memory in turn, `pairs` times; the medians, and the median of the ratios within each turn."""
-    turns = [
-        {
-            "ceiling": run_case("ceiling", workload, sagas, in_flight),
-            "sqlite": run_case("engine", "sqlite", workload, sagas, in_flight),
-            "memory": run_case("engine", "memory", workload, sagas, in_flight),
-        }
-        for _ in range(pairs)
-    ]
+def compare(part: str, workload: str, sagas: int, in_flight: int, turns: int) -> list[dict[str, Any]]:
+    """All cases in turn, `turns` times; the medians, and the median of the ratios within each turn."""
+    measured = [[run_case(case, sagas, in_flight) for case in cases(part, workload)] for _ in range(turns)]
     rows = []
-    for kind in ("ceiling", "sqlite", "memory"):
-        figures = [turn[kind] for turn in turns]
+    for figures in zip(*measured, strict=True):
         row: dict[str, Any] = {"case": figures[0]["name"], "in_flight": in_flight, "sagas": sagas}
         rates = [rate for each in figures for rate in each["per_second"]]
         row["per_second"] = statistics.median(rates)
         row["per_second_min"], row["per_second_max"] = min(rates), max(rates)
-        ratios = [
-            statistics.median(turn[kind]["per_second"]) / statistics.median(turn["ceiling"]["per_second"])
-            for turn in turns
-        ]
-        row["of_ceiling"] = round(statistics.median(ratios), 3)
+        row["of_ceiling"] = round(
+            statistics.median(
+                statistics.median(each["per_second"]) / statistics.median(turn[0]["per_second"])
+                for each, turn in zip(figures, measured, strict=True)
+            ),
+            3,
+        )
         for name in ("cpu_us", "main_thread_us", "p50_ms", "p99_ms", "commits", "disk_bytes", "peak_mib"):
             row[name] = statistics.median(each[name] for each in figures)
         rows.append(row)
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """For people."""
-    lines = [HEAD]
-    for row in rows:
-        spread = f"({row['per_second_min']:.0f}-{row['per_second_max']:.0f})"
-        lines.append(
-            f"{row['case']:<12} {row['per_second']:>9.0f} {spread:>15} {row['of_ceiling']:>11.1%} "
-            f"{row['cpu_us']:>8.0f} {row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} "
-            f"{row['commits']:>8.4f} "
-            f"{row['disk_bytes']:>7.0f} {row['peak_mib']:>9.1f}"
-        )
-    return "\n".join(lines)
+def walk(url: str, workload: str, sagas: int, in_flight: int, turns: int) -> dict[str, Any]:
+    """The full road beside the ceiling of the same database server, in turn."""
+    rates, ratios, used = [], [], []
+    for _ in range(turns):
+        ceiling = run_case(("ceiling", ("postgres", workload)), sagas, 512)
+        road = fleet.drive(url, workload, sagas, in_flight)
+        rates.append(road["per_second"])
+        ratios.append(road["per_second"] / statistics.median(ceiling["per_second"]))
+        used.append(road["cpu_us"])
+    return {
+        "case": f"road {workload}",
+        "per_second": statistics.median(rates),
+        "per_second_min": min(rates),
+        "per_second_max": max(rates),
+        "of_ceiling": round(statistics.median(ratios), 3),
+        "cpu_us": {name: statistics.median(each[name] for each in used) for name in used[0]},
+    }
 
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--sagas", type=int, default=10_000, help="per round (default 10000)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated (default: all)")
+    parser.add_argument("--sagas", type=int, default=6_000, help="per round (default 6000)")
     parser.add_argument("--in-flight", type=int, default=512, help="sagas at a time (default 512)")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help=f"turns (default {PAIRS})")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
-    arguments = parser.parse_args()
-    rows = [
-        row for workload in "AB" for row in compare(workload, arguments.sagas, arguments.in_flight, arguments.pairs)
-    ]
-    sys.stdout.write((json.dumps(rows, indent=2) if arguments.json else table(rows)) + "\n")
+    parser.add_argument("--turns", type=int, default=TURNS, help=f"(default {TURNS})")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    given = parser.parse_args()
+    parts = given.only or PARTS
+    found: dict[str, Any] = {}
+    with fleet.database_server() as url:
+        os.environ["BENCH_DATABASE_URL"] = url
+        for part in (part for part in ("sqlite", "postgres") if part in parts):
+            found[part] = [
+                row for workload in "AB" for row in compare(part, workload, given.sagas, given.in_flight, given.turns)
+            ]
+        if "road" in parts:
+            # Twice as many: half of them wait in some queue on the way.
+            found["road"] = [walk(url, workload, given.sagas, 2 * given.in_flight, given.turns) for workload in "AB"]
+    if "http" in parts:
+        found["http"] = orders.place(given.sagas)
+    if given.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 0
+    for part in ("sqlite", "postgres"):
+        if part in found:
+            sys.stdout.write(engine_table(found[part]) + "\n\n")
+    if "road" in found:
+        sys.stdout.write(road_table(found["road"]) + "\n\n")
+    if "http" in found:
+        sys.stdout.write(orders_table(found["http"]) + "\n")
     return 0
 
 

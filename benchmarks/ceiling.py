@@ -1,7 +1,8 @@
-"""The ceiling: asyncio tasks over a group-commit journal on SQLite, with nothing else of an engine.
+"""The ceiling: asyncio tasks over a group-commit journal, with nothing else of an engine.
 
-Every step's result is durable before the next step begins; one writer thread commits whatever waits, up to 2 000 rows
-at a time (WAL, `synchronous=FULL`). There is no compare-and-set, no index, no saga row, no read, no recovery.
+Every step's result is durable before the next step begins. SQLite: one writer thread commits whatever waits, up to
+2 000 rows at a time (WAL, `synchronous=FULL`). PostgreSQL: two connections, each inserts up to 256 rows with one
+statement. There is no compare-and-set, no saga row, no read, no recovery.
 """
 
 import asyncio
@@ -12,23 +13,49 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
+import asyncpg
 import msgspec
 
-from benchmarks.measure import file_size, measure, report
+from benchmarks.measure import Kind, database_size, file_size, fresh_database, measure, report
 from benchmarks.workload import ORDER, Result, Workload
 
-ROWS = 2_000
-Row = tuple[bytes, int, int, bytes]
+Row = tuple[uuid.UUID, int, int, bytes]
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Journal:
-    """Rows wait until the writer is free; one insert and one commit for all that wait; then their tasks go on."""
+class Writer(Protocol):
+    """Where rows become durable."""
 
-    def __init__(self, path: Path) -> None:
+    most: int
+    """Rows per commit."""
+    lanes: int
+    """Commits at a time."""
+
+    async def write(self, lane: int, rows: list[Row]) -> None:
+        """Durable on return."""
+        ...
+
+    async def size(self) -> int:
+        """Bytes on disk."""
+        ...
+
+    async def close(self) -> None:
+        """Let go."""
+        ...
+
+
+class SQLiteWriter:
+    """A thread on a file."""
+
+    most = 2_000
+    lanes = 1
+
+    def __init__(self, folder: str) -> None:
         """Create the table."""
-        self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.path = Path(folder) / "ceiling.db"
+        self.database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=wal", "synchronous=full", "wal_autocheckpoint=4000", "cache_size=-65536"):
             self.database.execute(f"pragma {pragma}")
         self.database.execute(
@@ -36,35 +63,93 @@ class Journal:
             "kind int not null, body blob not null)"
         )
         self.thread = ThreadPoolExecutor(1)
+
+    async def write(self, lane: int, rows: list[Row]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self.thread, self._write, rows)
+
+    def _write(self, rows: list[Row]) -> None:
+        self.database.execute("begin immediate")
+        self.database.executemany(
+            "insert into journal(saga, seq, kind, body) values (?, ?, ?, ?)",
+            [(saga.bytes, seq, kind, body) for saga, seq, kind, body in rows],
+        )
+        self.database.execute("commit")
+
+    async def size(self) -> int:
+        self.database.execute("pragma wal_checkpoint(truncate)").fetchall()
+        return file_size(self.path)
+
+    async def close(self) -> None:
+        self.thread.shutdown()
+        self.database.close()
+
+
+class PostgresWriter:
+    """Two connections, one multi-row insert each."""
+
+    most = 256
+    lanes = 2
+
+    def __init__(self, connections: list[asyncpg.Connection]) -> None:
+        """Use `open`."""
+        self.connections = connections
+
+    @classmethod
+    async def open(cls) -> "PostgresWriter":
+        """On a fresh database."""
+        url = await fresh_database("ceiling")
+        connections = [await asyncpg.connect(url) for _ in range(cls.lanes)]
+        await connections[0].execute(
+            "create table journal (saga uuid not null, seq int2 not null, kind int2 not null, body bytea not null, "
+            "primary key (saga, seq))"
+        )
+        return cls(connections)
+
+    async def write(self, lane: int, rows: list[Row]) -> None:
+        await self.connections[lane].execute(
+            "insert into journal (saga, seq, kind, body) "
+            "select * from unnest($1::uuid[], $2::int2[], $3::int2[], $4::bytea[])",
+            *zip(*rows, strict=True),
+        )
+
+    async def size(self) -> int:
+        return await database_size(self.connections[0])
+
+    async def close(self) -> None:
+        for connection in self.connections:
+            await connection.close()
+
+
+class Journal:
+    """Rows wait until a lane is free; one insert and one commit for all that wait; then their tasks go on."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Empty."""
+        self.writer = writer
         self.waiting: list[tuple[Row, asyncio.Future[None]]] = []
         self.some = asyncio.Event()
         self.commits = 0
 
-    def append(self, saga: bytes, seq: int, kind: int, body: bytes) -> asyncio.Future[None]:
+    def append(self, saga: uuid.UUID, seq: int, kind: int, body: bytes) -> asyncio.Future[None]:
         """Resolved when the row is durable."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append(((saga, seq, kind, body), future))
         self.some.set()
         return future
 
-    async def run(self) -> None:
+    async def run(self, lane: int) -> None:
         """Write until cancelled."""
-        loop = asyncio.get_running_loop()
+        most = self.writer.most
         while True:
             if not self.waiting:
                 self.some.clear()
                 await self.some.wait()
                 continue
-            batch, self.waiting = self.waiting[:ROWS], self.waiting[ROWS:]
-            await loop.run_in_executor(self.thread, self._write, [row for row, _ in batch])
+            batch, self.waiting = self.waiting[:most], self.waiting[most:]
+            await self.writer.write(lane, [row for row, _ in batch])
             self.commits += 1
             for _, future in batch:
                 future.set_result(None)
-
-    def _write(self, rows: list[Row]) -> None:
-        self.database.execute("begin immediate")
-        self.database.executemany("insert into journal(saga, seq, kind, body) values (?, ?, ?, ?)", rows)
-        self.database.execute("commit")
 
 
 STEPS = ("reserve_inventory", "process_payment", "create_shipment", "complete_order")
@@ -77,7 +162,7 @@ async def step(name: str, *, refused: bool) -> Result | None:
 
 async def one_saga(journal: Journal, workload: Workload) -> None:
     """One saga: five rows for A, six for B."""
-    saga = uuid.UUID(bytes=os.urandom(16)).bytes
+    saga = uuid.UUID(bytes=os.urandom(16))
     await journal.append(saga, 0, 0, _encode(ORDER))
     done = 0
     for seq, name in enumerate(STEPS, 1):
@@ -92,12 +177,12 @@ async def one_saga(journal: Journal, workload: Workload) -> None:
         await journal.append(saga, done + 2 + seq, 2, _encode(await step("undo", refused=False)))
 
 
-async def main(workload: Workload, sagas: int, in_flight: int) -> None:
+async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> None:
     """Measure it."""
     with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
-        path = Path(folder) / "ceiling.db"
-        journal = Journal(path)
-        writer = asyncio.create_task(journal.run())
+        writer: Writer = SQLiteWriter(folder) if kind == "sqlite" else await PostgresWriter.open()
+        journal = Journal(writer)
+        tasks = [asyncio.create_task(journal.run(lane)) for lane in range(writer.lanes)]
 
         async def run(count: int) -> None:
             left = iter(range(count))
@@ -108,21 +193,22 @@ async def main(workload: Workload, sagas: int, in_flight: int) -> None:
 
             await asyncio.gather(*(client() for _ in range(min(in_flight, count))))
 
-        def size() -> int:
-            journal.database.execute("pragma wal_checkpoint(truncate)").fetchall()
-            return file_size(path)
-
         report(
             await measure(
-                f"ceiling {workload}", sagas, run, lambda: one_saga(journal, workload), lambda: journal.commits, size
+                f"ceiling {kind} {workload}",
+                sagas,
+                run,
+                lambda: one_saga(journal, workload),
+                lambda: journal.commits,
+                writer.size,
             )
         )
-        writer.cancel()
-        journal.thread.shutdown()
-        journal.database.close()
+        for task in tasks:
+            task.cancel()
+        await writer.close()
 
 
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))  # type: ignore[arg-type]
+    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))  # type: ignore[arg-type]

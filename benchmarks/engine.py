@@ -1,18 +1,25 @@
-"""The engine on one store: real events, compare-and-set, saga rows, snapshots, the action pool."""
+"""The engine on one store: real events, compare-and-set, saga rows, snapshots, the action pool.
+
+`recorded`: each saga is started under an idempotency key, and each of its steps writes to the order's own stream too.
+"""
 
 import asyncio
 import os
 import random
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from uuid import NAMESPACE_URL, uuid5
 
+import asyncpg
+import msgspec
 import structlog
 from uuid_utils import uuid7
 
-from benchmarks.measure import file_size, measure, report
+from benchmarks.measure import Kind, database_size, file_size, fresh_database, measure, report
 from benchmarks.workload import ORDER, Workload, saga
 from unwind.buses.memory import MemoryBus
 from unwind.ports import Store
@@ -21,24 +28,28 @@ from unwind.runtime.engine import Engine
 from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
 from unwind.stores.memory import MemoryStore
+from unwind.stores.migrations.postgres import migrate_postgres
+from unwind.stores.postgres.store import PostgresStore
 from unwind.stores.sqlite import SQLiteStore
 
-Kind = Literal["sqlite", "memory"]
+
+async def open_store(kind: Kind, path: Path) -> tuple[Store, str]:
+    """A fresh store, and its database's URL where it has one."""
+    if kind == "postgres":
+        url = await fresh_database("engine")
+        await migrate_postgres(url)
+        return await PostgresStore.open(url), url
+    return await SQLiteStore.open(path) if kind == "sqlite" else MemoryStore(lambda: time.time_ns() // 1_000), ""
 
 
-async def open_store(kind: Kind, path: Path) -> Store:
-    """A fresh store."""
-    return await SQLiteStore.open(path) if kind == "sqlite" else MemoryStore(lambda: time.time_ns() // 1_000)
-
-
-async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> None:
+async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, *, recorded: bool = False) -> None:
     """Measure it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
         path = Path(folder) / "engine.db"
-        store = await open_store(kind, path)
+        store, url = await open_store(kind, path)
         clock = SystemClock()
-        definition = saga(workload)
+        definition = saga(workload, recorded=recorded)
         engine = Engine(
             store,
             MemoryBus(clock),
@@ -53,7 +64,14 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> No
         ended = {"A": "completed", "B": "compensated"}[workload]
 
         async def one() -> None:
-            state = await engine.execute(definition, ORDER)
+            if recorded:
+                # What a web front does with an Idempotency-Key header.
+                key = str(uuid7())
+                saga_id, order = str(uuid5(NAMESPACE_URL, key)), msgspec.structs.replace(ORDER, id=key)
+                digest = sha256(msgspec.json.encode(order)).hexdigest()
+                state = await engine.execute(definition, order, saga_id=saga_id, request_hash=digest)
+            else:
+                state = await engine.execute(definition, ORDER)
             if state.status != ended:
                 raise AssertionError(f"saga {state.saga_id} is {state.status}")
 
@@ -66,15 +84,31 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> No
 
             await asyncio.gather(*(client() for _ in range(min(in_flight, count))))
 
-        figures = await measure(f"{kind} {workload}", sagas, run, one, lambda: engine.telemetry.work["batches"])
+        name = f"{kind} {workload}{'+' if recorded else ''}"
+        size = disk(kind, path, url)
+        figures = await measure(name, sagas, run, one, lambda: engine.telemetry.work["batches"], size)
         await service.stop()
         await store.close()
-        written = (measured := figures.sagas) * 3 + min(measured, 1_000) + 100
-        figures.disk_bytes = file_size(path) // written if kind == "sqlite" else 0
         report(figures)
+
+
+def disk(kind: Kind, path: Path, url: str) -> Callable[[], Awaitable[int]]:
+    """How to tell the bytes on disk; there are none in memory."""
+
+    async def size() -> int:
+        if kind == "postgres":
+            connection = await asyncpg.connect(url)
+            try:
+                return await database_size(connection)
+            finally:
+                await connection.close()
+        return file_size(path)
+
+    return size
 
 
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))  # type: ignore[arg-type]
+    words = sys.argv[1:]
+    uvloop.run(main(words[0], words[1], int(words[2]), int(words[3]), recorded="recorded" in words))  # type: ignore[arg-type]

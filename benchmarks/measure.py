@@ -1,16 +1,21 @@
 """What one case costs: wall time, CPU of this process, peak memory, bytes on disk, latency alone."""
 
 import json
+import os
 import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
+import asyncpg
 from msgspec import Struct
 
 from unwind.runtime.tuning import tune_process
 
+Kind = Literal["sqlite", "postgres", "memory"]
 ROUNDS = 3
 ALONE = 100
 
@@ -40,7 +45,7 @@ async def measure(  # noqa: PLR0917 - what there is to measure
     run: Callable[[int], Awaitable[None]],
     one: Callable[[], Awaitable[None]],
     commits: Callable[[], int],
-    size: Callable[[], int] | None = None,
+    size: Callable[[], Awaitable[int]] | None = None,
 ) -> Figures:
     """Warm up, run `ROUNDS` rounds of `sagas`, then `ALONE` one after the other."""
     await run(min(sagas, 1_000))
@@ -67,7 +72,7 @@ async def measure(  # noqa: PLR0917 - what there is to measure
         round(thread / total * 1e6, 1),
         round(alone[len(alone) // 2], 3),
         round(alone[int(len(alone) * 0.99)], 3),
-        0 if size is None else size() // (total + min(sagas, 1_000) + ALONE),
+        0 if size is None else await size() // (total + min(sagas, 1_000) + ALONE),
         round(
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024), 1
         ),
@@ -78,6 +83,22 @@ async def measure(  # noqa: PLR0917 - what there is to measure
 def file_size(path: Path) -> int:
     """Bytes of a database file with what belongs to it."""
     return sum(each.stat().st_size for each in path.parent.glob(path.name + "*"))
+
+
+async def fresh_database(name: str, url: str = "") -> str:
+    """A new database of this name on the server at a URL, by default what `BENCH_DATABASE_URL` names; its URL."""
+    url = url or os.environ["BENCH_DATABASE_URL"]
+    connection = await asyncpg.connect(url)
+    await connection.execute(f'drop database if exists "{name}" with (force)')
+    await connection.execute(f'create database "{name}"')
+    await connection.close()
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+async def database_size(connection: asyncpg.Connection) -> int:
+    """Bytes of a connection's database."""
+    await connection.execute("checkpoint")
+    return int(await connection.fetchval("select pg_database_size(current_database())"))
 
 
 def report(figures: Figures) -> None:

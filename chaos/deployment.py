@@ -1,4 +1,4 @@
-"""What is put under chaos: two APIs, two workers, three services, each a process; PostgreSQL, NATS, Redis."""
+"""The order application in earnest: APIs, workers and services, each a process; PostgreSQL, NATS, Redis."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ class Application(ServerProcess):
 class Deployment:
     """Everything, started in order; stopped whatever happens."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, apis: int = 2, workers: int = 2) -> None:
         """All data is kept below `folder`."""
         self.postgres = Postgres(folder / "postgres", durable=True)
         self.nats = Nats(folder / "nats")
@@ -64,11 +64,10 @@ class Deployment:
             "UNWIND_LOG_FORMAT": "json",
             "UNWIND_DATA_DIR": str(folder),
         }
-        apis = [self._application(folder, f"api-{number}", "api") for number in (1, 2)]
-        workers = [self._application(folder, f"worker-{number}", "worker") for number in (1, 2)]
+        self.apis = [self._application(folder, f"api-{number}", "api") for number in range(1, apis + 1)]
+        carrying = [self._application(folder, f"worker-{number}", "worker") for number in range(1, workers + 1)]
         services = [self._application(folder, service, "participant", service) for service in SERVICES]
-        self.apis = apis
-        self.applications = [*apis, *workers, *services]
+        self.applications = [*self.apis, *carrying, *services]
         self._stack = ExitStack()
 
     def _application(self, folder: Path, name: str, *words: str) -> Application:
