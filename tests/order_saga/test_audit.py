@@ -1,21 +1,35 @@
-"""The audit: silent about sagas that ran, and naming exactly what was tampered with."""
+"""The audit: silent about sagas that ran, and naming exactly what was tampered with; on files and on servers."""
 
 import asyncio
-import json
-import shutil
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from tests.order_saga.world import ENGINE, START, World, open_world
+from tests.order_saga.conftest import BOTH
+from tests.order_saga.services import SERVICES, execute, files
+from tests.order_saga.tampering import (
+    Books,
+    Mend,
+    Tamper,
+    altered,
+    appended,
+    doubled,
+    inserted,
+    log,
+    run,
+    sql,
+    undos_swapped,
+    without,
+)
+from tests.order_saga.world import START, World, open_world
 
 from order_saga.application.context import OrderContext
-from order_saga.audit import AuditError, Report, Rule, audit, render
+from order_saga.audit import Counts, Report, Rule, audit, render, render_json
 from order_saga.domain.order import OrderItem
 from unwind.core.messages import Cancel, Pause
+from unwind.settings import Database
 
 ITEMS = (OrderItem("p-1", 2, 500), OrderItem("p-2", 1, 100))
 
@@ -25,9 +39,9 @@ def order(name: str, customer: str = "c-1", items: tuple[OrderItem, ...] = ITEMS
     return OrderContext(f"o-{name}", customer, items, total)
 
 
-async def build(folder: Path) -> None:
+async def build(databases: Mapping[str, Database]) -> None:
     """One saga for every road there is."""
-    async with open_world(folder) as world:
+    async with open_world(databases) as world:
         for name, context in {
             "done-1": order("done-1"),
             "done-2": order("done-2", "c-2"),
@@ -46,59 +60,85 @@ async def build(folder: Path) -> None:
         await world.deliver("cancelled")
         await world.put("cancelled", Cancel("alice"))
         await world.finish("cancelled")
-    for service in ("inventory", "payment", "shipment"):
+    for service in SERVICES:
         # The services' clock is the machine's; the story's is not. As if all had been answered at its start:
-        with closing(sqlite3.connect(folder / f"{service}.db")) as database, database:
-            database.execute("update barrier set recorded_at = ?", (START,))
+        await execute(databases[service], f"update barrier set recorded_at = {instant(databases[service], START)}")
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    asyncio.run(build(folder))
-    return folder
+def instant(database: Database, micros: int) -> str:
+    return str(micros) if isinstance(database, Path) else f"to_timestamp({micros // 1_000_000})"
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def untouched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Database]:
+    server = request.param == "postgres"
+    databases: Mapping[str, Database] = (
+        request.getfixturevalue("used_databases") if server else files(tmp_path_factory.mktemp("world"))
+    )
+    asyncio.run(build(databases))
+    return databases
 
 
 @pytest.fixture
-def world(untouched: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(untouched, tmp_path / "world")
+def world(untouched: Mapping[str, Database], tmp_path: Path) -> Iterator[Books]:
+    books = Books(untouched, tmp_path)
+    yield books
+    books.drop()
 
 
-def audited(folder: Path, *, allow_live: bool = False) -> Report:
-    names = (ENGINE, "inventory.db", "payment.db", "shipment.db")
-    return audit(*(folder / name for name in names), allow_live=allow_live)
+def audited(databases: Mapping[str, Database], *, allow_live: bool = False) -> Report:
+    return asyncio.run(audit(*in_order(databases), allow_live=allow_live))
+
+
+def in_order(databases: Mapping[str, Database]) -> tuple[Database, Database, Database, Database]:
+    return databases["engine"], databases["inventory"], databases["payment"], databases["shipment"]
 
 
 # ------------------------------------------------------------------------------------------------------- what is clean
 
 
-def test_sagas_that_ran_are_clean(world: Path) -> None:
+def test_sagas_that_ran_are_clean(world: Books) -> None:
     report = audited(world)
     assert report.violations == ()
     assert report.clean
-    assert (report.sagas, report.completed, report.compensated, report.unfinished) == (9, 3, 6, ())
+    assert report.unfinished == ()
+    assert report.counts == Counts(orders=9, completed=3, compensated=6, live=0, effects=23, tombstones=2, refusals=3)
     assert render(report) == "9 sagas: 3 completed, 6 compensated, 0 unfinished; 0 violations"
 
 
-def test_nothing_is_written(world: Path) -> None:
-    before = {path.name: path.read_bytes() for path in world.glob("*.db")}
+def test_books_of_both_kinds_are_compared(
+    untouched: Mapping[str, Database], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    mixed = {**untouched, "payment": tmp_path / "payment.db"}
+    asyncio.run(build({**files(tmp_path)}))
+    assert audited(mixed).clean
+
+
+def test_nothing_is_written(world: Books) -> None:
+    def written() -> list[Any]:
+        return [
+            each.read_bytes() if isinstance(each, Path) else run(each, "select pg_current_xact_id_if_assigned()")
+            for each in world.values()
+        ]
+
+    before = written()
     audited(world)
-    assert {path.name: path.read_bytes() for path in world.glob("*.db")} == before
+    assert written() == before
 
 
-def test_answers_that_were_purged_are_not_missed(world: Path) -> None:
-    for service in ("inventory", "payment", "shipment"):
-        with Tampered(world / f"{service}.db") as database:
-            database.execute("delete from barrier where effect_id not like 'cancelled/%'")
-            database.execute("update barrier set recorded_at = ?", (2 * START,))
+def test_answers_that_were_purged_are_not_missed(world: Books) -> None:
+    for service in SERVICES:
+        database = world.changed(service)
+        purged = "delete from barrier where effect_id not like 'cancelled/%'"
+        asyncio.run(execute(database, purged, f"update barrier set recorded_at = {instant(database, 2 * START)}"))
     assert audited(world).violations == ()
 
 
-async def test_a_saga_under_way_is_a_violation_unless_that_is_allowed(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as opened:
+async def test_a_saga_under_way_is_a_violation_unless_that_is_allowed(databases: Mapping[str, Database]) -> None:
+    async with open_world(databases) as opened:
         await under_way(opened)
-        held = audited(tmp_path)
-        allowed = audited(tmp_path, allow_live=True)
+        held = await audit(*in_order(databases))
+        allowed = await audit(*in_order(databases), allow_live=True)
     assert {(found.subject, found.rule, found.found) for found in held.violations} == {
         ("open", Rule.ENDED, "running"),
         ("paused", Rule.ENDED, "paused"),
@@ -116,129 +156,40 @@ async def under_way(opened: World) -> None:
     await opened.put("paused", Pause("alice"))
 
 
-def test_a_file_that_is_not_there_is_reported(world: Path) -> None:
-    (world / "payment.db").unlink()
-    with pytest.raises(AuditError, match=r"payment\.db does not exist"):
-        audited(world)
-
-
-def test_files_of_another_kind_are_reported(world: Path) -> None:
-    shutil.copy(world / "inventory.db", world / "payment.db")
-    with pytest.raises(AuditError, match="no such table: ledger"):
-        audited(world)
-
-
 # --------------------------------------------------------------------------------------------- what was tampered with
-
-
-class Tampered:
-    """A database without its guards."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path)
-
-    def __enter__(self) -> sqlite3.Connection:
-        database = self._database
-        database.execute("pragma ignore_check_constraints = on")
-        database.execute("pragma foreign_keys = off")
-        triggers = database.execute("select name from sqlite_master where type = 'trigger'").fetchall()
-        for (name,) in triggers:
-            database.execute(f'drop trigger "{name}"')
-        return database
-
-    def __exit__(self, *_: object) -> None:
-        self._database.commit()
-        self._database.close()
-
-
-Event = dict[str, Any]
-Mend = Callable[[list[Event]], list[Event]]
-
-
-def sql(file: str, *statements: str) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        with Tampered(folder / f"{file}.db") as database:
-            for statement in statements:
-                changed = database.execute(statement)
-                assert changed.rowcount != 0, f"nothing changed: {statement}"
-
-    return tamper
-
-
-def both(*tampers: Callable[[Path], None]) -> Callable[[Path], None]:
-    def tamper(folder: Path) -> None:
-        for each in tampers:
-            each(folder)
-
-    return tamper
-
-
-def log(stream: str, change: Mend) -> Callable[[Path], None]:
-    """Rewrite a stream as one commit with other events."""
-
-    def tamper(folder: Path) -> None:
-        with Tampered(folder / ENGINE) as database:
-            rows = database.execute("select events from commits where stream_id = ? order by version", (stream,))
-            events = [event for (data,) in rows for event in json.loads(data)]
-            changed = change(events)
-            database.execute("delete from commits where stream_id = ? and version > 1", (stream,))
-            database.execute(
-                "update commits set events = ?, count = ? where stream_id = ?",
-                (json.dumps(changed).encode(), len(changed), stream),
-            )
-
-    return tamper
-
-
-def without(name: str, step: str = "", key: str = "step") -> Mend:
-    def change(events: list[Event]) -> list[Event]:
-        kept = [event for event in events if event["type"] != name or (step and event.get(key) != step)]
-        assert len(kept) < len(events)
-        return kept
-
-    return change
-
-
-def altered(name: str, **fields: object) -> Mend:
-    def change(events: list[Event]) -> list[Event]:
-        number = next(place for place, event in enumerate(events) if event["type"] == name)
-        return [*events[:number], events[number] | fields, *events[number + 1 :]]
-
-    return change
-
-
-def inserted(before: str, *new: Event) -> Mend:
-    def change(events: list[Event]) -> list[Event]:
-        number = next(place for place, event in enumerate(events) if event["type"] == before)
-        return [*events[:number], *new, *events[number:]]
-
-    return change
-
-
-def appended(*new: Event) -> Mend:
-    return lambda events: [*events, *new]
-
-
-def undos_swapped(events: list[Event]) -> list[Event]:
-    """The second undo goes first, as if compensation ran forward."""
-    first = next(place for place, event in enumerate(events) if event["type"] == "undo_started/1")
-    return [*events[:first], *events[first + 2 : first + 4], *events[first : first + 2], *events[first + 4 :]]
 
 
 AT = {"at": START}
 TURNED = {**AT, "type": "compensation_started/1", "cause": "cancelled", "targets": []}
-UNCHECKED = (
-    "create table bare as select * from {0}",
-    "drop table {0}",
-    "alter table bare rename to {0}",
-)
+RESERVE_DONE_1 = {
+    "service": "inventory",
+    "name": "inventory.reserve",
+    "payload": {
+        "type": "inventory.reserve",
+        "order_id": "o-done-1",
+        "items": [
+            {"product_id": "p-1", "quantity": 2, "price": 500},
+            {"product_id": "p-2", "quantity": 1, "price": 100},
+        ],
+    },
+}
+OTHER_REPLY = '{"type":"inventory.reserved","reservation_id":"r-x"}'
 
 
-def bare(table: str) -> tuple[str, ...]:
-    return tuple(statement.format(table) for statement in UNCHECKED)
+def release_command(order_id: str) -> dict[str, Any]:
+    payload = {"type": "inventory.release", "order_id": order_id}
+    return {"service": "inventory", "name": "inventory.release", "payload": payload}
 
 
-PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
+def pivot_with(command: dict[str, Any]) -> Mend:
+    """The step that only records sends something all the same."""
+    return lambda events: [
+        {**event, "command": command} if (event["type"], event.get("step")) == RECORDS else event for event in events
+    ]
+
+
+RECORDS = ("step_started/1", "complete_order")
+PLANTED: dict[str, tuple[Tamper, set[tuple[str, Rule]]]] = {
     # The log in itself.
     "a version left out": (
         sql("engine", "update commits set version = version + 1 where stream_id = 'done-1' and version > 5"),
@@ -253,7 +204,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
         {("done-1", Rule.GAPLESS)},
     ),
     "events that are no events": (
-        sql("engine", "update commits set events = x'746f726e' where stream_id = 'none' and version > 1"),
+        sql("engine", ("update commits set events = $1 where stream_id = 'none' and version > 1", b"torn")),
         {("none", Rule.LEGAL), ("none", Rule.ENDED)},
     ),
     "an unknown event": (log("none", altered("step_refused/1", type="step_lost/1")), {("none", Rule.LEGAL)}),
@@ -296,6 +247,26 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
         {("poor", Rule.BACKWARD)},
     ),
     "a way back after the pivot": (log("done-1", inserted("saga_completed/1", TURNED)), {("done-1", Rule.PIVOT)}),
+    "commits in another order": (
+        sql("engine", "update commits set position = position + 1000 where stream_id = 'done-1' and version = 1"),
+        {("done-1", Rule.GAPLESS)},
+    ),
+    "a command for something else": (
+        log("done-1", altered("step_started/1", command={**RESERVE_DONE_1, "payload": {"order_id": "o-done-1"}})),
+        {("done-1", Rule.COMMAND)},
+    ),
+    "a command to another service": (
+        log("done-1", altered("step_started/1", command={**RESERVE_DONE_1, "service": "payment"})),
+        {("done-1", Rule.COMMAND)},
+    ),
+    "an undo of another order": (
+        log("lost", altered("undo_started/1", command=release_command("o-far"))),
+        {("lost", Rule.COMMAND)},
+    ),
+    "a step that records and sends a command": (
+        log("done-1", pivot_with(RESERVE_DONE_1)),
+        {("done-1", Rule.COMMAND)},
+    ),
     # The row and the order beside the log.
     "a row that says something else": (
         sql("engine", "update sagas set status = 'compensated' where id = 'done-1'"),
@@ -331,6 +302,10 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
         {("none", Rule.GAPLESS)},
     ),
     "an order of another total": (log("order-o-none", altered("order.created/1", total=2)), {("none", Rule.ORDER)}),
+    "an order that was paid with less": (
+        log("order-o-done-1", altered("order.paid/1", amount=1)),
+        {("done-1", Rule.ORDER)},
+    ),
     "another order's event": (
         log("order-o-none", altered("order.cancelled/1", order_id="o-far")),
         {("none", Rule.ORDER)},
@@ -344,8 +319,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
     "a second charge": (
         sql(
             "payment",
-            *bare("ledger"),
-            "insert into ledger select * from ledger where saga_id = 'done-2'",
+            *doubled("ledger", "saga_id = 'done-2'"),
             "update accounts set balance = balance - 1100 where customer_id = 'c-2'",
         ),
         {("done-2", Rule.ONCE), ("done-2", Rule.COMPLETED), ("payment", Rule.MONEY)},
@@ -353,8 +327,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
     "a second refund": (
         sql(
             "payment",
-            *bare("ledger"),
-            "insert into ledger select * from ledger where saga_id = 'far' and kind = 'refund'",
+            *doubled("ledger", "saga_id = 'far' and kind = 'refund'"),
             "update accounts set balance = balance + 1100 where customer_id = 'customer-nowhere'",
         ),
         {("far", Rule.ONCE), ("far", Rule.REFUND), ("payment", Rule.MONEY)},
@@ -472,6 +445,61 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
         sql("payment", "delete from barrier where effect_id = 'done-2/process_payment/do'"),
         {("done-2", Rule.BARRIER)},
     ),
+    "an answer to a step of another service": (
+        sql("payment", "update barrier set effect_id = 'done-2/create_shipment/do' where effect_id like 'done-2/%'"),
+        {("done-2", Rule.ASKED), ("done-2", Rule.BARRIER)},
+    ),
+    "a charge and a refund without a saga": (
+        sql(
+            "payment",
+            "insert into ledger values ('ghost', 'charge', 'p-x', 'o-x', 'c-1', 7)",
+            "insert into ledger values ('ghost', 'refund', 'p-x', 'o-x', 'c-1', 7)",
+        ),
+        {("ghost", Rule.ASKED)},
+    ),
+    "a reservation without a saga": (
+        sql("inventory", "insert into reservations values ('ghost', 'r-x', 'o-x', 'released')"),
+        {("ghost", Rule.ASKED)},
+    ),
+    # One effect, several books.
+    "another id of a reservation": (
+        sql("inventory", "update reservations set reservation_id = 'r-x' where saga_id = 'far'"),
+        {("far", Rule.IDS)},
+    ),
+    "another id of a shipment": (
+        sql("shipment", "update shipments set shipment_id = 's-x' where saga_id = 'unheard'"),
+        {("unheard", Rule.IDS)},
+    ),
+    "another id of a payment": (
+        sql("payment", "update ledger set payment_id = 'p-x' where saga_id = 'done-1'"),
+        {("done-1", Rule.IDS)},
+    ),
+    "a refund of another payment": (
+        sql("payment", "update ledger set payment_id = 'p-x' where saga_id = 'far' and kind = 'refund'"),
+        {("far", Rule.IDS), ("far", Rule.REFUND)},
+    ),
+    "another id in the order's event": (
+        log("order-o-done-1", altered("order.shipped/1", shipment_id="s-x")),
+        {("done-1", Rule.IDS)},
+    ),
+    "another id in the context": (
+        log("poor", altered("step_done/1", context={"reservation_id": "r-x"})),
+        {("poor", Rule.IDS)},
+    ),
+    "another id in the barrier": (
+        sql(
+            "inventory", ("update barrier set reply = $1 where effect_id = 'done-1/reserve_inventory/do'", OTHER_REPLY)
+        ),
+        {("done-1", Rule.IDS), ("done-1", Rule.ANSWER)},
+    ),
+    "another reason in the barrier": (
+        sql("payment", ("update barrier set reply = $1 where effect_id = 'poor/process_payment/do'", OTHER_REPLY)),
+        {("poor", Rule.ANSWER)},
+    ),
+    "another id in the log": (
+        log("far", altered("step_done/1", reply={"type": "inventory.reserved", "reservation_id": "r-x"})),
+        {("far", Rule.IDS), ("far", Rule.ANSWER)},
+    ),
     "an answer that the saga was not told": (
         sql("payment", "update barrier set outcome = 'ok' where effect_id = 'poor/process_payment/do'"),
         {("poor", Rule.BARRIER)},
@@ -480,7 +508,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], set[tuple[str, Rule]]]] = {
 
 
 @pytest.mark.parametrize("planted", PLANTED)
-def test_what_was_tampered_with_is_named_and_nothing_else(world: Path, planted: str) -> None:
+def test_what_was_tampered_with_is_named_and_nothing_else(world: Books, planted: str) -> None:
     tamper, expected = PLANTED[planted]
     tamper(world)
     report = audited(world)
@@ -488,7 +516,7 @@ def test_what_was_tampered_with_is_named_and_nothing_else(world: Path, planted: 
     assert not report.clean
 
 
-def test_a_violation_is_told_with_what_was_found_and_expected(world: Path) -> None:
+def test_a_violation_is_told_with_what_was_found_and_expected(world: Books) -> None:
     PLANTED["a charge of another amount"][0](world)
     told = render(audited(world)).splitlines()
     assert told[0] == (
@@ -496,6 +524,31 @@ def test_a_violation_is_told_with_what_was_found_and_expected(world: Path) -> No
         "expected [('o-done-2', 'c-2', 1100)]"
     )
     assert told[-1].endswith("0 unfinished; 2 violations")
+
+
+def test_the_report_for_programs_says_the_same(world: Books) -> None:
+    PLANTED["a charge of another amount"][0](world)
+    assert msgspec.json.decode(render_json(audited(world))) == {
+        "clean": False,
+        "orders": 9,
+        "completed": 3,
+        "compensated": 6,
+        "live": 0,
+        "effects": 23,
+        "tombstones": 2,
+        "refusals": 3,
+        "totals_compared": True,
+        "unfinished": [],
+        "violations": [
+            {
+                "subject": "done-2",
+                "rule": "a completed saga has each effect once, as ordered",
+                "found": "charges [('o-done-2', 'c-2', 1)]",
+                "expected": "[('o-done-2', 'c-2', 1100)]",
+            },
+            {"subject": "payment", "rule": str(Rule.MONEY), "found": "1102 cents taken", "expected": "2201"},
+        ],
+    }
 
 
 def test_every_rule_is_planted_against() -> None:

@@ -1,16 +1,17 @@
-"""The three services on real files: nothing oversold, nothing charged twice, scripted failures as documented."""
+"""The three services on real databases: nothing oversold, nothing charged twice, scripted failures as documented."""
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import asyncpg
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.order_saga.services import Services, open_services
+from tests.order_saga.services import Services, ask, execute, open_services
 
 from order_saga.application.commands import (
     CancelShipment,
@@ -27,6 +28,7 @@ from order_saga.domain.order import OrderItem
 from order_saga.participants import scripted
 from unwind.core.barrier import Answer
 from unwind.core.saga import Command
+from unwind.settings import Database
 
 SAGA = "saga-1"
 ITEMS = (OrderItem("p-1", 2, 500), OrderItem("p-2", 1, 100), OrderItem("p-1", 3, 500))
@@ -37,8 +39,8 @@ PAIRS: list[tuple[Command, Command]] = [(RESERVE, RELEASE), (CHARGE, REFUND), (S
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[Services]:
-    async with open_services(tmp_path) as opened:
+async def services(databases: Mapping[str, Database]) -> AsyncIterator[Services]:
+    async with open_services(databases) as opened:
         yield opened
 
 
@@ -84,7 +86,7 @@ async def test_a_shipment_holds_what_was_ordered(services: Services) -> None:
     given_ = await services.ask(SAGA, SHIP)
     assert msgspec.json.decode(given_.payload, type=ShipmentCreated).shipment_id == "shipment-saga-1"
     rows = await services.rows("shipment", "select customer_id, contents, status from shipments")
-    assert rows == [("c-1", '{"p-1": 5, "p-2": 1}', "active")]
+    assert rows == [("c-1", '{"p-1":5,"p-2":1}', "active")]
 
 
 async def test_a_refund_is_a_new_row_and_the_charge_stays(services: Services) -> None:
@@ -92,6 +94,31 @@ async def test_a_refund_is_a_new_row_and_the_charge_stays(services: Services) ->
     await services.ask(SAGA, REFUND)
     rows = await services.rows("payment", "select kind, amount from ledger order by kind")
     assert rows == [("charge", 2_600), ("refund", 2_600)]
+
+
+async def test_a_batch_is_served_in_its_turn_and_only_as_far_as_it_goes(services: Services) -> None:
+    asked = [ask(f"saga-{number}", of("product-scarce", pieces)) for number, pieces in enumerate((2, 4, 3, 1))]
+    answers = await services.send_all(asked)
+    assert [given_.outcome for given_ in answers] == ["ok", "refused", "ok", "refused"]
+    assert answers[1].reason == "product-scarce is out of stock: 3 of 4 available"
+    assert await services.rows("inventory", "select saga_id from reservations order by 1") == [("saga-0",), ("saga-2",)]
+    assert await services.rows("inventory", "select reserved from stock") == [(5,)]
+    charges = [
+        ask(f"saga-{cents}", ProcessPayment("o", "customer-456", cents)) for cents in (900_000, 200_000, 100_000)
+    ]
+    assert [given_.outcome for given_ in await services.send_all(charges)] == ["ok", "refused", "ok"]
+    assert await services.rows("payment", "select balance from accounts") == [(0,)]
+    await services.send_all([ask("saga-900000", REFUND), ask("saga-100000", REFUND)])
+    await services.send_all([ask("saga-0", RELEASE), ask("saga-2", RELEASE)])
+    assert await left(services) == NOTHING
+
+
+async def test_one_that_fails_on_purpose_does_not_take_the_others_of_its_batch_along(services: Services) -> None:
+    answers = await services.send_all(
+        [ask("saga-1", RESERVE), ask("saga-2", of("product-flaky")), ask("saga-3", RESERVE)]
+    )
+    assert [given_.outcome for given_ in answers] == ["ok", "failed", "ok"]
+    assert await services.rows("inventory", "select saga_id from reservations order by 1") == [("saga-1",), ("saga-3",)]
 
 
 # -------------------------------------------------------------------------------------------- repeated, reversed, late
@@ -153,29 +180,61 @@ COMMANDS = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(COMMANDS, max_size=20))
-def test_no_sequence_of_commands_oversells_or_overdraws(commands: list[tuple[str, Command, int]]) -> None:
-    async def run(folder: Path) -> None:
-        async with open_services(folder) as services:
-            for saga, command, attempt in commands:
-                first = await services.ask(saga, command, attempt)
-                assert await services.ask(saga, command, attempt) == first
-            held = (
-                "select product_id, coalesce(sum(quantity), 0) from stock left join reservation_lines"
-                " using (product_id) left join reservations using (saga_id) where status = 'open' group by product_id"
-            )
-            reserved = dict(await services.rows("inventory", "select product_id, reserved from stock"))
-            open_lines = dict(await services.rows("inventory", held))
-            assert reserved == {product: open_lines.get(product, 0) for product in reserved}
-            assert reserved.get("product-scarce", 0) <= scripted.STOCK["product-scarce"]
-            taken = "select sum(case kind when 'charge' then amount else -amount end) from ledger"
-            for opening, balance in await services.rows("payment", "select opening, balance from accounts"):
-                ((net,),) = await services.rows("payment", taken)
-                assert balance == opening - (net or 0) >= 0
+_examples = count()
+"""One example's sagas are not another's; stock and accounts are."""
 
-    with TemporaryDirectory() as folder:
-        asyncio.run(run(Path(folder)))
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(COMMANDS, max_size=20))
+def test_no_sequence_of_commands_oversells_or_overdraws(
+    databases: Mapping[str, Database], commands: list[tuple[str, Command, int]]
+) -> None:
+    example = next(_examples)
+
+    async def run() -> None:
+        async with open_services(databases) as services:
+            for saga, command, attempt in commands:
+                first = await services.ask(f"{saga}-{example}", command, attempt)
+                assert await services.ask(f"{saga}-{example}", command, attempt) == first
+            await check_books(services)
+
+    asyncio.run(run())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(COMMANDS, min_size=1, max_size=30))
+def test_no_batch_of_commands_oversells_or_overdraws(
+    databases: Mapping[str, Database], commands: list[tuple[str, Command, int]]
+) -> None:
+    example = next(_examples)
+
+    async def run() -> None:
+        async with open_services(databases) as services:
+            for service in ("inventory", "payment"):
+                batch = [ask(f"{saga}-{example}", command, attempt) for saga, command, attempt in commands]
+                batch = [message for message in batch if message.name.startswith(service)]
+                if batch:
+                    first = await services.send_all(batch)
+                    assert await services.send_all(batch) == first
+            await check_books(services)
+
+    asyncio.run(run())
+
+
+async def check_books(services: Services) -> None:
+    """Stock is what open reservations hold, balances are what the ledger leaves, none is below nothing."""
+    held = (
+        "select product_id, cast(sum(quantity) as bigint) from reservation_lines join reservations using (saga_id)"
+        " where status = 'open' group by product_id"
+    )
+    reserved = dict(await services.rows("inventory", "select product_id, reserved from stock"))
+    open_lines = dict(await services.rows("inventory", held))
+    assert reserved == {product: open_lines.get(product, 0) for product in reserved}
+    assert reserved.get("product-scarce", 0) <= scripted.STOCK["product-scarce"]
+    taken = "select cast(sum(case kind when 'charge' then amount else -amount end) as bigint) from ledger"
+    ((net,),) = await services.rows("payment", taken)
+    for opening, balance in await services.rows("payment", "select opening, balance from accounts"):
+        assert balance == opening - (net or 0) >= 0
 
 
 @pytest.mark.parametrize(
@@ -191,14 +250,14 @@ def test_no_sequence_of_commands_oversells_or_overdraws(commands: list[tuple[str
         ("shipment", "insert into shipments values ('saga-1', 's-2', 'o-1', 'c-1', '{}', 'active')"),
     ],
 )
-async def test_the_database_itself_refuses_what_must_not_be(tmp_path: Path, file: str, statement: str) -> None:
-    async with open_services(tmp_path) as services:
+async def test_the_database_itself_refuses_what_must_not_be(
+    databases: Mapping[str, Database], file: str, statement: str
+) -> None:
+    async with open_services(databases) as services:
         for command in (RESERVE, CHARGE, SHIP):
             await services.ask(SAGA, command)
-    database = sqlite3.connect(tmp_path / f"{file}.db")
-    with pytest.raises(sqlite3.IntegrityError):
-        database.execute(statement)
-    database.close()
+    with pytest.raises((sqlite3.IntegrityError, asyncpg.IntegrityConstraintViolationError)):
+        await execute(databases[file], statement)
 
 
 # ---------------------------------------------------------------------------------------------------- fails on purpose

@@ -15,12 +15,16 @@ from unwind.core.decide import decide
 from unwind.core.messages import Input, Moment, Reply, SendCommand, Start, Tick
 from unwind.core.pending import due, pending
 from unwind.core.state import NEW, State
+from unwind.ports import Store
 from unwind.runtime.unit import Decided, command_message, make_unit
+from unwind.settings import Database
+from unwind.stores.migrations.postgres import migrate_postgres
+from unwind.stores.postgres.store import PostgresStore
 from unwind.stores.sqlite.store import SQLiteStore
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
-ENGINE = "engine.db"
+ENGINE = "engine"
 
 Fate = Literal["lost", "unheard"]
 """The command never arrives, or it is done and its reply never comes."""
@@ -29,7 +33,7 @@ Fate = Literal["lost", "unheard"]
 class World:
     """An engine of one worker that does one thing after another."""
 
-    def __init__(self, store: SQLiteStore, services: Services) -> None:
+    def __init__(self, store: Store, services: Services) -> None:
         self._store = store
         self._services = services
         self._states: dict[str, State] = {}
@@ -82,11 +86,18 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[World]:
-    """A world on the four files of a folder."""
-    store = await SQLiteStore.open(folder / ENGINE)
+async def open_world(databases: Mapping[str, Database]) -> AsyncIterator[World]:
+    """A world on four databases."""
+    store = await _open_store(databases[ENGINE])
     try:
-        async with open_services(folder) as services:
+        async with open_services(databases) as services:
             yield World(store, services)
     finally:
         await store.close()
+
+
+async def _open_store(database: Database) -> Store:
+    if isinstance(database, Path):
+        return await SQLiteStore.open(database)
+    await migrate_postgres(database.url.reveal)
+    return await PostgresStore.open(database.url.reveal)

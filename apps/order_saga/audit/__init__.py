@@ -4,7 +4,8 @@ It reads the four databases and nothing else, and shares no code with the engine
 out itself, from the stored JSON.
 """
 
-from order_saga.audit.audit import AuditError, audit
-from order_saga.audit.report import Finding, Report, Rule, Violation, render
+from order_saga.audit.audit import audit
+from order_saga.audit.books import AuditError
+from order_saga.audit.report import Counts, Finding, Report, Rule, Violation, render, render_json
 
-__all__ = ["AuditError", "Finding", "Report", "Rule", "Violation", "audit", "render"]
+__all__ = ["AuditError", "Counts", "Finding", "Report", "Rule", "Violation", "audit", "render", "render_json"]

@@ -1,93 +1,159 @@
 """What the three participants hold for one saga, compared with what its log says."""
 
-import json
 from collections.abc import Iterator, Sequence
-from sqlite3 import Connection
 from typing import Any, NamedTuple
 
+import msgspec
+
+from order_saga.audit.books import Book, names
 from order_saga.audit.history import Story
 from order_saga.audit.report import Finding, Rule
 
-RESERVE, PAY, SHIP = "reserve_inventory", "process_payment", "create_shipment"
+RESERVE, PAY, SHIP = STEPS = "reserve_inventory", "process_payment", "create_shipment"
+
+_RESERVATIONS = """
+select saga_id, reservation_id, order_id, status from reservations where saga_id in (select key from json_each($1))
+"""
+_LINES = """
+select saga_id, product_id, quantity from reservation_lines where saga_id in (select key from json_each($1))
+"""
+_LEDGER = """
+select saga_id, kind, payment_id, order_id, customer_id, amount
+  from ledger where saga_id in (select key from json_each($1))
+"""
+_SHIPMENTS = """
+select saga_id, shipment_id, order_id, customer_id, status, contents
+  from shipments where saga_id in (select key from json_each($1))
+"""
+_ANSWERS = """
+select effect_id, outcome, name, reply from barrier where effect_id in (select key from json_each($1))
+"""
 
 
 class Participants(NamedTuple):
     """The databases of the three services, each with its own snapshot."""
 
-    inventory: Connection
-    payment: Connection
-    shipment: Connection
+    inventory: Book
+    payment: Book
+    shipment: Book
+
+
+class Reservation(NamedTuple):
+    """A row of the inventory service, with its lines as quantity by product."""
+
+    id: str
+    order: str
+    status: str
+    lines: dict[str, int]
+
+
+class Entry(NamedTuple):
+    """A row of the payment service's ledger."""
+
+    id: str
+    order: str
+    customer: str
+    cents: int
+
+
+class Shipment(NamedTuple):
+    """A row of the shipment service; contents are quantity by product."""
+
+    id: str
+    order: str
+    customer: str
+    status: str
+    contents: dict[str, int]
+
+
+class Answer(NamedTuple):
+    """A row of a barrier."""
+
+    outcome: str
+    name: str
+    reply: Any
 
 
 class Effects(NamedTuple):
     """The rows of one saga. Lists, not single values: that there is at most one is for the audit to say."""
 
-    reservations: list[tuple[str, str, dict[str, int]]]
-    """Order, status, quantity by product."""
-    charges: list[tuple[str, str, int]]
-    """Order, customer, cents."""
-    refunds: list[tuple[str, str, int]]
-    shipments: list[tuple[str, str, str, dict[str, int]]]
-    """Order, customer, status, quantity by product."""
-    answers: dict[str, tuple[str, int]]
-    """The barrier: outcome and time stored, by `step/direction`."""
+    reservations: list[Reservation]
+    charges: list[Entry]
+    refunds: list[Entry]
+    shipments: list[Shipment]
+    answers: dict[str, Answer]
+    """By `step/direction`."""
 
     @property
     def held(self) -> dict[str, int]:
         """Quantity by product in open reservations."""
         total: dict[str, int] = {}
-        for _, status, lines in self.reservations:
-            for product, quantity in lines.items() if status == "open" else ():
+        for reservation in self.reservations:
+            for product, quantity in reservation.lines.items() if reservation.status == "open" else ():
                 total[product] = total.get(product, 0) + quantity
         return total
 
     @property
+    def ids(self) -> dict[str, list[str]]:
+        """What the services call the effects, by step."""
+        return {
+            RESERVE: [row.id for row in self.reservations],
+            PAY: [row.id for row in (*self.charges, *self.refunds)],
+            SHIP: [row.id for row in self.shipments],
+        }
+
+    @property
     def net(self) -> int:
         """Cents taken and not given back."""
-        return sum(charge[2] for charge in self.charges) - sum(refund[2] for refund in self.refunds)
+        return sum(charge.cents for charge in self.charges) - sum(refund.cents for refund in self.refunds)
+
+    def refused(self, step: str) -> bool:
+        """Whether a refusal of the step is stored."""
+        answer = self.answers.get(f"{step}/do")
+        return answer is not None and answer.outcome == "refused"
+
+    @property
+    def happened(self) -> dict[str, bool]:
+        """Which effects show in the business tables."""
+        return {
+            f"{RESERVE}/do": bool(self.reservations),
+            f"{RESERVE}/undo": any(row.status == "released" for row in self.reservations),
+            f"{PAY}/do": bool(self.charges),
+            f"{PAY}/undo": bool(self.refunds),
+            f"{SHIP}/do": bool(self.shipments),
+            f"{SHIP}/undo": any(row.status == "cancelled" for row in self.shipments),
+        }
 
 
-def read_effects(participants: Participants, saga_id: str) -> Effects:
-    """Everything the participants have stored for a saga."""
-    lines = dict(
-        participants.inventory.execute(
-            "select product_id, quantity from reservation_lines where saga_id = ?", (saga_id,)
-        ).fetchall()
-    )
-    reservations = [
-        (order, status, lines)
-        for order, status in participants.inventory.execute(
-            "select order_id, status from reservations where saga_id = ?", (saga_id,)
-        )
-    ]
-    entries = participants.payment.execute(
-        "select kind, order_id, customer_id, amount from ledger where saga_id = ?", (saga_id,)
-    ).fetchall()
-    shipments = [
-        (order, customer, status, json.loads(contents))
-        for order, customer, status, contents in participants.shipment.execute(
-            "select order_id, customer_id, status, contents from shipments where saga_id = ?", (saga_id,)
-        )
-    ]
-    answers: dict[str, tuple[str, int]] = {}
-    for database, step in zip(participants, (RESERVE, PAY, SHIP), strict=True):
-        answers.update(_answers(database, saga_id, step))
-    return Effects(
-        reservations,
-        [(order, customer, amount) for kind, order, customer, amount in entries if kind == "charge"],
-        [(order, customer, amount) for kind, order, customer, amount in entries if kind == "refund"],
-        shipments,
-        answers,
-    )
+async def read_effects(participants: Participants, saga_ids: Sequence[str]) -> dict[str, Effects]:
+    """Everything the participants have stored for some sagas; one question for each table."""
+    inventory, payment, shipment = participants
+    given = names(saga_ids)
+    found = {saga_id: Effects([], [], [], [], {}) for saga_id in saga_ids}
+    lines: dict[str, dict[str, int]] = {}
+    for saga_id, product, quantity in await inventory.fetch(_LINES, given):
+        lines.setdefault(saga_id, {})[product] = quantity
+    for saga_id, reservation, order, status in await inventory.fetch(_RESERVATIONS, given):
+        found[saga_id].reservations.append(Reservation(reservation, order, status, lines.get(saga_id, {})))
+    for saga_id, kind, *row in await payment.fetch(_LEDGER, given):
+        effects = found[saga_id]
+        (effects.charges if kind == "charge" else effects.refunds).append(Entry(*row))
+    for saga_id, sent, order, customer, status, contents in await shipment.fetch(_SHIPMENTS, given):
+        found[saga_id].shipments.append(Shipment(sent, order, customer, status, _read(contents)))
+    for book, step in zip(participants, STEPS, strict=True):
+        effect_ids = (f"{saga_id}/{step}/{direction}" for saga_id in saga_ids for direction in ("do", "undo"))
+        for effect_id, outcome, name, reply in await book.fetch(_ANSWERS, names(effect_ids)):
+            saga_id, _, direction = effect_id.rsplit("/", 2)
+            found[saga_id].answers[f"{step}/{direction}"] = Answer(outcome, name, _read(reply))
+    return found
 
 
-def _answers(database: Connection, saga_id: str, step: str) -> Iterator[tuple[str, tuple[str, int]]]:
-    rows = database.execute(
-        "select effect_id, outcome, recorded_at from barrier where effect_id in (?, ?)",
-        (f"{saga_id}/{step}/do", f"{saga_id}/{step}/undo"),
-    )
-    for effect, outcome, recorded_at in rows:
-        yield effect.removeprefix(f"{saga_id}/"), (outcome, recorded_at)
+def _read(stored: str | bytes) -> Any:
+    """What stored JSON says; what is no JSON stays as it is."""
+    try:
+        return msgspec.json.decode(stored)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return stored
 
 
 def check_effects(story: Story, effects: Effects, floors: dict[str, int]) -> Iterator[Finding]:
@@ -119,28 +185,16 @@ def _at_most_once(effects: Effects) -> Iterator[Finding]:
 
 
 def _asked_for(story: Story, effects: Effects) -> Iterator[Finding]:
-    for effect, happened in _happened(effects).items():
+    for effect, happened in effects.happened.items():
         if happened and effect not in story.asked:
             yield Finding(Rule.ASKED, f"an effect of {effect}", "none: the log never asked for it")
 
 
-def _happened(effects: Effects) -> dict[str, bool]:
-    """Which effects show in the business tables."""
-    return {
-        f"{RESERVE}/do": bool(effects.reservations),
-        f"{RESERVE}/undo": any(status == "released" for _, status, _ in effects.reservations),
-        f"{PAY}/do": bool(effects.charges),
-        f"{PAY}/undo": bool(effects.refunds),
-        f"{SHIP}/do": bool(effects.shipments),
-        f"{SHIP}/undo": any(status == "cancelled" for _, _, status, _ in effects.shipments),
-    }
-
-
 def _barrier(story: Story, effects: Effects, floors: dict[str, int]) -> Iterator[Finding]:
     """Each answer stands with its effect, refusals and tombstones with none; and the log was told the same."""
-    happened = _happened(effects)
-    for step in (RESERVE, PAY, SHIP):
-        do, undo = (effects.answers.get(f"{step}/{direction}", ("", 0))[0] for direction in ("do", "undo"))
+    happened = effects.happened
+    for step in STEPS:
+        do, undo = (_outcome(effects, f"{step}/{direction}") for direction in ("do", "undo"))
         done, undone = happened[f"{step}/do"], happened[f"{step}/undo"]
         # What was stored before the barrier's oldest row may have been purged: absence then says nothing.
         whole = story.events[0]["at"] >= floors[step]
@@ -151,9 +205,15 @@ def _barrier(story: Story, effects: Effects, floors: dict[str, int]) -> Iterator
         elif undo and not do and whole:
             yield Finding(Rule.BARRIER, f"{step}/undo answered before {step}/do", "a tombstone for the do")
         for direction, stored in (("do", do), ("undo", undo)):
-            told = story.answered.get(f"{step}/{direction}", "")
-            if told and stored != told and (stored or whole):
-                yield Finding(Rule.BARRIER, f"{step}/{direction} answered {stored or 'nothing'}", f"{told}, as logged")
+            told = story.answered.get(f"{step}/{direction}")
+            if told is not None and stored != told.outcome and (stored or whole):
+                found = f"{step}/{direction} answered {stored or 'nothing'}"
+                yield Finding(Rule.BARRIER, found, f"{told.outcome}, as logged")
+
+
+def _outcome(effects: Effects, effect: str) -> str:
+    answer = effects.answers.get(effect)
+    return "" if answer is None else answer.outcome
 
 
 def _as_ordered(story: Story, effects: Effects) -> Iterator[Finding]:
@@ -164,7 +224,8 @@ def _as_ordered(story: Story, effects: Effects) -> Iterator[Finding]:
         ("refunds", effects.refunds, []),
         ("shipments", effects.shipments, [(order, customer, "active", contents)]),
     ]
-    for name, found, expected in pairs:
+    for name, rows, expected in pairs:
+        found = [row[1:] for row in rows]
         if found != expected:
             yield Finding(Rule.COMPLETED, f"{name} {found}", f"{expected}")
 
@@ -173,9 +234,13 @@ def _of_this_order(story: Story, effects: Effects) -> Iterator[Finding]:
     """What was held, taken and sent is what was ordered, whatever became of it since."""
     order, customer, contents = story.order["order_id"], story.order["customer_id"], story.contents
     triples: list[tuple[str, list[Any], Any]] = [
-        ("reservation", [(order, lines) for order, _, lines in effects.reservations], (order, contents)),
-        ("charge", effects.charges, (order, customer, story.order["total"])),
-        ("shipment", [(order, to, inside) for order, to, _, inside in effects.shipments], (order, customer, contents)),
+        ("reservation", [(row.order, row.lines) for row in effects.reservations], (order, contents)),
+        ("charge", [row[1:] for row in effects.charges], (order, customer, story.order["total"])),
+        (
+            "shipment",
+            [(row.order, row.customer, row.contents) for row in effects.shipments],
+            (order, customer, contents),
+        ),
     ]
     for name, found, expected in triples:
         for row in found:
@@ -184,8 +249,8 @@ def _of_this_order(story: Story, effects: Effects) -> Iterator[Finding]:
 
 
 def _nothing_left(effects: Effects) -> Iterator[Finding]:
-    open_reservations = [row for row in effects.reservations if row[1] == "open"]
-    active_shipments = [row for row in effects.shipments if row[2] == "active"]
+    open_reservations = [row for row in effects.reservations if row.status == "open"]
+    active_shipments = [row for row in effects.shipments if row.status == "active"]
     kept = [] if effects.refunds else effects.charges
     for name, rows in (("open reservations", open_reservations), ("charges", kept), ("shipments", active_shipments)):
         if rows:

@@ -1,14 +1,15 @@
 """What the log says about one saga: its commits, judged by the automaton, and what follows from them."""
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
+
+import msgspec
 
 from order_saga.audit.automaton import TERMINAL, Automaton, RejectedError
 from order_saga.audit.report import Finding, Rule
 
-Commit = tuple[int, int, bytes]
-"""Version of the first event, number of events, the events."""
+Commit = tuple[int, int, bytes, int]
+"""Version of the first event, number of events, the events, position in the log."""
 
 _ANSWERED = {"step_done/1": ("do", "ok"), "step_refused/1": ("do", "refused"), "undo_done/1": ("undo", "ok")}
 _ASKED = {"step_started/1": "do", "undo_started/1": "undo"}
@@ -18,6 +19,13 @@ _ORDER_EVENT = {
     "create_shipment": "order.shipped/1",
     "complete_order": "order.completed/1",
 }
+
+
+class Told(NamedTuple):
+    """An answer as the log has it."""
+
+    outcome: str
+    reply: Any
 
 
 class Story(NamedTuple):
@@ -31,9 +39,11 @@ class Story(NamedTuple):
     events: list[dict[str, Any]]
     order: dict[str, Any]
     """The context with which the saga began."""
-    asked: frozenset[str]
-    """Effects that were asked for, as `step/direction`."""
-    answered: dict[str, str]
+    known: Any
+    """The context as the steps have left it."""
+    asked: dict[str, Any]
+    """Effects that were asked for, as `step/direction`, and the command that asks; None where there is none."""
+    answered: dict[str, Told]
     """What was answered to them."""
     streams: dict[str, int]
     """Number of domain events by stream."""
@@ -65,19 +75,19 @@ def read_story(saga_id: str, commits: Iterable[Commit]) -> tuple[Story, list[Fin
     findings = [] if damage is None else [damage]
     if damage is None:
         findings = _judge(automaton, events)
-    names = [str(event.get("type")) for event in events]
-    ending = next((TERMINAL[name] for name in names if name in TERMINAL), "")
-    asked = frozenset(
-        f"{event.get('step')}/{_ASKED[name]}" for name, event in zip(names, events, strict=True) if name in _ASKED
-    )
-    answered = {
-        f"{event.get('step')}/{_ANSWERED[name][0]}": _ANSWERED[name][1]
-        for name, event in zip(names, events, strict=True)
-        if name in _ANSWERED
-    }
-    order = events[0].get("context", {}) if events else {}
+    known = order = events[0].get("context", {}) if events else {}
+    ending, asked, answered = "", {}, {}
+    for event in events:
+        name, step = str(event.get("type")), event.get("step")
+        ending = ending or TERMINAL.get(name, "")
+        if name in _ASKED:
+            asked[f"{step}/{_ASKED[name]}"] = event.get("command")
+        elif name in _ANSWERED:
+            direction, outcome = _ANSWERED[name]
+            answered[f"{step}/{direction}"] = Told(outcome, event.get("reply"))
+            known = event.get("context") or known
     status = ending or automaton.shown_status
-    return Story(saga_id, status, not findings, events, order, asked, answered, automaton.streams), findings
+    return Story(saga_id, status, not findings, events, order, known, asked, answered, automaton.streams), findings
 
 
 def _judge(automaton: Automaton, events: list[dict[str, Any]]) -> list[Finding]:
@@ -91,19 +101,23 @@ def _judge(automaton: Automaton, events: list[dict[str, Any]]) -> list[Finding]:
 
 
 def read_commits(commits: Iterable[Commit]) -> tuple[list[dict[str, Any]], Finding | None]:
-    """The events of a stream, and what is wrong with how they are stored."""
+    """The events of a stream, and what is wrong with how they are stored. Positions may have gaps, versions may not."""
     events: list[dict[str, Any]] = []
     gap: Finding | None = None
-    for version, count, data in commits:
+    before = 0
+    for version, count, data, position in commits:
         following = len(events) + 1
         try:
-            batch = [dict(event) for event in json.loads(data)]
-        except (ValueError, TypeError, RecursionError) as error:
+            batch = [dict(event) for event in msgspec.json.decode(data)]
+        except (msgspec.DecodeError, ValueError, TypeError, RecursionError) as error:
             found = f"unreadable events at version {version} ({error})"
             return events, Finding(Rule.LEGAL, found, "a JSON list of events")
         if gap is None and (version != following or count != len(batch)):
             found = f"a commit of {len(batch)} events, counted as {count}, at version {version}"
             gap = Finding(Rule.GAPLESS, found, f"one at version {following}")
+        if gap is None and position <= before:
+            gap = Finding(Rule.GAPLESS, f"version {version} at position {position}", f"one after {before}")
+        before = position
         events += batch
     return events, gap
 
@@ -126,12 +140,8 @@ def check_row(story: Story, row: tuple[str, str, int | None, int | None] | None)
         yield Finding(Rule.ROW, f"ended at {ended_at}", f"{last['at'] if story.ended else None}")
 
 
-def check_order(story: Story, commits: Iterable[Commit]) -> Iterator[Finding]:
+def check_order(story: Story, events: list[dict[str, Any]]) -> Iterator[Finding]:
     """Compare a legal log with the order's own stream: which events, how many, what the first says."""
-    events, gap = read_commits(commits)
-    if gap is not None:
-        yield gap
-        return
     names, expected = [event.get("type") for event in events], story.order_events()
     if names != expected:
         yield Finding(Rule.ORDER, f"{names}", f"{expected}")
@@ -141,6 +151,9 @@ def check_order(story: Story, commits: Iterable[Commit]) -> Iterator[Finding]:
     for field in ("order_id", "customer_id", "items", "total"):
         if events[0].get(field) != story.order[field]:
             yield Finding(Rule.ORDER, f"created with {field} {events[0].get(field)}", f"{story.order[field]}")
+    paid = [event.get("amount") for event in events if event["type"] == "order.paid/1"]
+    if paid and paid != [story.order["total"]]:
+        yield Finding(Rule.ORDER, f"paid {paid}", f"{story.order['total']}")
     due = sum(item["quantity"] * item["price"] for item in story.order["items"])
     if story.order["total"] != due:
         yield Finding(Rule.ORDER, f"a total of {story.order['total']}", f"{due}, the sum of the items")
