@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from msgspec import Raw, Struct
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from unwind.buses.memory import ACK_WAIT, MemoryBus
 from unwind.core.messages import Direction, effect_id
 from unwind.core.saga import Command, Refusal, Refused
 from unwind.errors import UnavailableError
-from unwind.ports import COMMANDS, REPLIES, Bus, Delivery, Message, ParticipantTransaction, Subscription
+from unwind.ports import COMMANDS, DEAD, REPLIES, Bus, Delivery, Message, ParticipantTransaction, Subscription
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain
 from unwind.runtime.participant_service import PAUSE, ParticipantService, ServiceLimits
 from unwind.stores.memory_barrier import MemoryParticipantStore
@@ -90,6 +92,10 @@ class Desk:
 
     async def outcomes(self) -> list[tuple[str, str]]:
         return [(message.saga_id, message.outcome) for message in (await self.reply()).messages]
+
+    async def dead_letters(self) -> list[Message]:
+        people = await self.bus.subscribe(f"{DEAD}{COMMANDS}inventory", "people")
+        return [message for delivery in await people.fetch(10) for message in delivery.messages]
 
     async def _reserve(self, tx: Ledger, command: Reserve, call: HandlerCall) -> Reserved | Refusal:
         tx.append(f"{call.saga_id} reserved")
@@ -175,22 +181,13 @@ async def test_poison_is_set_aside_and_holds_up_nobody(desk: Desk, service: Part
     await desk.send(*poison)
     await desk.send(poison[0], reserve("c"))
     assert await desk.outcomes() == [("c", "ok")]
-    assert [letter.message for letter in service.dead_letters] == [*poison, poison[0]]
-    assert "no handler for 'inventory.recount'" in service.dead_letters[0].reason
     await asyncio.sleep(0)
     desk.clock.advance(ACK_WAIT)
     await desk.send(reserve("d"))
     assert await desk.outcomes() == [("d", "ok")]
-    assert len(service.dead_letters) == 4
-
-
-async def test_only_the_latest_dead_letters_are_kept(desk: Desk) -> None:
-    service = desk.service(dead_letters=2)
-    await service.start()
-    await desk.send(*(command("recount", str(number)) for number in range(5)), reserve("good"))
-    await desk.reply()
-    assert [letter.message.saga_id for letter in service.dead_letters] == ["3", "4"]
-    await service.stop()
+    letters = await desk.dead_letters()
+    assert [replace(letter, reason="") for letter in letters] == [*poison, poison[0]]
+    assert "no handler for 'inventory.recount'" in letters[0].reason
 
 
 async def test_a_command_that_breaks_the_transaction_is_told_from_its_neighbours(
@@ -314,6 +311,20 @@ async def test_a_bus_that_fails_costs_time_and_no_reply(desk: Desk, failing: dic
     assert await reply == [("a", "ok")]
     assert desk.store.state == ["a reserved"]
     assert not any(bus.failing.values())
+    await service.stop()
+
+
+async def test_poison_that_cannot_be_set_aside_now_comes_again(desk: Desk) -> None:
+    bus = Unreliable(desk.bus)
+    bus.failing = {"publish": 1}
+    service = desk.service(bus)
+    await service.start()
+    await desk.send(command("recount", "a"))
+    await turns()
+    assert not any(bus.failing.values())
+    desk.clock.advance(ACK_WAIT)
+    [letter] = await desk.dead_letters()
+    assert letter.saga_id == "a"
     await service.stop()
 
 
@@ -511,10 +522,102 @@ async def test_several_services_on_one_database_do_each_command_once(desk: Desk)
 async def test_what_ends_a_service_by_itself_is_told(desk: Desk) -> None:
     service = desk.service()
     await service.start()
-    desk.participant.routes.clear()
-    service.dead_letters = None  # type: ignore[assignment]
+    desk.participant.routes = None  # type: ignore[assignment]
     await desk.send(reserve("a"))
     for call in (service.wait, service.stop):
         with pytest.raises(ExceptionGroup) as caught:
             await call()
         assert caught.group_contains(AttributeError)
+
+
+class Shaky:
+    """A database that cannot answer for the next so many transactions."""
+
+    def __init__(self, store: MemoryParticipantStore[Ledger], failing: int) -> None:
+        self.failing = failing
+        self._transact = store.transact
+        store.transact = self.transact  # type: ignore[method-assign]
+
+    async def transact(self, work: Callable[[ParticipantTransaction[Ledger]], Coroutine[Any, Any, Any]]) -> Any:
+        if self.failing:
+            self.failing -= 1
+            raise UnavailableError("it restarts")
+        return await self._transact(work)
+
+
+async def given_time(desk: Desk) -> list[tuple[str, str]]:
+    """The next replies, however long they take."""
+    reply = asyncio.create_task(desk.outcomes())
+    while not reply.done():
+        desk.clock.advance(PAUSE)
+        await turns()
+    return await reply
+
+
+async def test_a_database_that_cannot_answer_is_no_answer_to_a_saga_and_is_told_in_a_line(
+    desk: Desk, service: ParticipantService
+) -> None:
+    shaky = Shaky(desk.store, failing=5)
+    with capture_logs() as logs:
+        await desk.send(reserve("a"), reserve("b"))
+        assert await given_time(desk) == [("a", "ok"), ("b", "ok")]
+    assert shaky.failing == 0
+    assert desk.store.state == ["a reserved", "b reserved"]
+    told = [line for line in logs if line["event"] == "database_unavailable"]
+    assert told
+    assert {line["error"] for line in told} == {"it restarts"}
+    assert not [line for line in logs if "exc_info" in line]
+
+
+async def test_a_database_that_cannot_answer_for_a_moment_costs_no_delivery(
+    desk: Desk, service: ParticipantService
+) -> None:
+    Shaky(desk.store, failing=1)
+    await desk.send(reserve("a"), reserve("b"))
+    assert await desk.outcomes() == [("a", "ok"), ("b", "ok")]
+
+
+async def test_what_was_prepared_for_a_database_that_cannot_answer_comes_again(
+    desk: Desk, service: ParticipantService
+) -> None:
+    await desk.send(command("ask", "a"))
+    await desk.carrier.until_asked(1)
+    Shaky(desk.store, failing=2)
+    desk.carrier.gate.set()
+    assert await given_time(desk) == [("a", "ok")]
+    assert desk.store.state == ["a offer 2"]
+
+
+async def test_a_large_delivery_is_shared_out_and_acknowledged_at_the_end(desk: Desk) -> None:
+    trace = Trace(desk)
+    service = desk.service(trace, commands=2)
+    await service.start()
+    await desk.send(*(reserve(saga) for saga in "abcde"))
+    assert [await desk.outcomes() for _ in range(3)] == [
+        [("a", "ok"), ("b", "ok")],
+        [("c", "ok"), ("d", "ok")],
+        [("e", "ok")],
+    ]
+    await service.stop()
+    assert trace.events == ["commit", "publish"] * 3 + ["ack"]
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"),
+    [
+        pytest.param(TryAgain("the carrier is closed"), False, id="try again"),
+        pytest.param(ConnectionRefusedError("nobody listens"), False, id="the network"),
+        pytest.param(ZeroDivisionError("a bug"), True, id="a bug"),
+    ],
+)
+async def test_only_what_its_author_can_mend_is_told_with_a_traceback(
+    desk: Desk, service: ParticipantService, error: Exception, traceback: bool
+) -> None:
+    desk.carrier.error = error
+    desk.carrier.gate.set()
+    with capture_logs() as logs:
+        await desk.send(command("ask", "a"))
+        assert await desk.outcomes() == [("a", "failed")]
+    [told] = [line for line in logs if line["event"] == "prepare_failed"]
+    assert ("exc_info" in told, told["log_level"]) == ((True, "error") if traceback else (False, "warning"))
+    assert traceback or told["error"] == str(error)

@@ -1,21 +1,11 @@
-"""The participant kit: how a service declares what it does with commands, and how a batch of them is answered.
+"""The participant kit: how a batch of commands is answered, in one transaction, by the handlers a service declared.
 
-    inventory = Participant[sqlite3.Connection]("inventory")
-
-    @inventory.handles(ReserveInventory)
-    def reserve(tx: sqlite3.Connection, command: ReserveInventory, call: HandlerCall) -> Reserved | OutOfStock: ...
-
-    @inventory.undoes(ReleaseInventory)
-    def release(tx: sqlite3.Connection, command: ReleaseInventory, call: HandlerCall) -> None: ...
-
-A handler writes with `tx` and returns a reply (ok) or a `Refusal` (a business no); what it raises means "try again". It
-never commits: its writes and the stored answer are one transaction, so that each effect happens once however often the
-command comes. `unwind.core.barrier` has the rules.
+`unwind.core.barrier` has the rules; `unwind.runtime.declaring` is what authors write.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from inspect import isawaitable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 import structlog
@@ -25,123 +15,36 @@ from unwind.core import barrier
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
 from unwind.core.saga import Command, Refusal
-from unwind.errors import DefinitionError, InputError
+from unwind.errors import InputError, UnavailableError
 from unwind.ports import Message, ParticipantStore, ParticipantTransaction
+from unwind.runtime.blame import ends_transaction, is_authors
+from unwind.runtime.declaring import HandlerCall, Participant, Route, TryAgain
+
+__all__ = ["HandlerCall", "Job", "Participant", "TryAgain", "answer", "answer_within", "failed", "open_message"]
 
 log = structlog.get_logger("unwind.participant")
 
-Tx = TypeVar("Tx")
-C = TypeVar("C", bound=Command)
-R = TypeVar("R", bound=Struct | Awaitable[Struct | None] | None)
-
 REASON_LIMIT = 500
 """Characters of a failure's reason that travel in a reply."""
+TRIES = 2
+"""How often a transaction is tried that the database left without an answer, though it answers again."""
 UNPREPARED = msgspec.UNSET
-
-
-class TryAgain(Exception):  # noqa: N818 - reads as the order it is: raise TryAgain("…")
-    """Raised by a handler: it cannot be done now. All is taken back; the saga's policy decides when to try again."""
-
-
-class HandlerCall(Struct, frozen=True):
-    """What a handler is told about the command besides its payload."""
-
-    effect_id: str
-    """Stable over retries: outside effects must carry it."""
-    saga_id: str
-    step: str
-    direction: Direction
-    attempt: int
-    correlation_id: str
-    retriable: bool = False
-    """There is no way back for the saga: after a refusal it asks again until it gets a yes."""
-    prepared: Any = None
-    """What the handler's `prepare` returned."""
-
-
-class Route(Struct, frozen=True):
-    """One declared handler."""
-
-    command: type[Command]
-    direction: Direction
-    handler: Callable[[Any, Any, HandlerCall], Any]
-    prepare: Callable[[Any, HandlerCall], Awaitable[object]] | None = None
-
-
-class Participant(Generic[Tx]):
-    """A service's handlers. `Tx` is what its store hands them to write with."""
-
-    def __init__(self, service: str) -> None:
-        """Raises DefinitionError when the name cannot begin a command's tag."""
-        if not service or "." in service or not service.isprintable():
-            raise DefinitionError(f"participant {service!r}: give it a printable name without '.', e.g. 'inventory'")
-        self.service = service
-        self.routes: dict[str, Route] = {}
-        """Handlers by their command's tag."""
-
-    def handles(
-        self, command: type[C], *, prepare: Callable[[C, HandlerCall], Awaitable[object]] | None = None
-    ) -> "_Declaration[Tx, C]":
-        """Decorate the function that does what `command` asks.
-
-        `prepare` is awaited before the transaction, for what must be asked outside; its result is `call.prepared`.
-        It is repeated when the command is tried again. Raises DefinitionError naming the command and the mend.
-        """
-        return _Declaration(self.routes, self._tag(command), command, "do", prepare)
-
-    def undoes(
-        self, command: type[C], *, prepare: Callable[[C, HandlerCall], Awaitable[object]] | None = None
-    ) -> "_Declaration[Tx, C]":
-        """Decorate the function that undoes a step. It runs only where the do was done. `prepare` as in `handles`."""
-        return _Declaration(self.routes, self._tag(command), command, "undo", prepare)
-
-    def _tag(self, command: type[Command]) -> str:
-        where = f"participant {self.service}, command {command.__name__}"
-        if not issubclass(command, Command):
-            raise DefinitionError(f"{where}: derive it from unwind.Command")
-        tag = command.__struct_config__.tag
-        if not isinstance(tag, str) or not tag.startswith(f"{self.service}."):
-            raise DefinitionError(f'{where}: its tag is {tag!r}; declare it with tag="{self.service}.…"')
-        if tag in self.routes:
-            raise DefinitionError(f"{where}: {tag!r} has a handler already; a command has one handler")
-        return tag
-
-
-class _Declaration(Generic[Tx, C]):
-    """The decorator: notes the handler and leaves it as it is."""
-
-    def __init__(
-        self,
-        routes: dict[str, Route],
-        tag: str,
-        command: type[C],
-        direction: Direction,
-        prepare: Callable[[C, HandlerCall], Awaitable[object]] | None,
-    ) -> None:
-        self._routes = routes
-        self._tag = tag
-        self._command = command
-        self._direction = direction
-        self._prepare = prepare
-
-    def __call__(self, handler: Callable[[Tx, C, HandlerCall], R]) -> Callable[[Tx, C, HandlerCall], R]:
-        self._routes[self._tag] = Route(self._command, self._direction, handler, self._prepare)
-        return handler
+_encode = msgspec.json.Encoder().encode
 
 
 class Job:
     """A command to be answered: decoded, with its handler, and what was prepared for it."""
 
-    __slots__ = ("command", "keys", "message", "prepared", "route")
+    __slots__ = ("command", "do", "message", "prepared", "route", "undo")
 
-    def __init__(self, message: Message, route: Route, command: Command) -> None:
+    def __init__(self, message: Message, route: Route, command: Command, do: str, undo: str) -> None:
+        """`do` and `undo`: under which the answers to the step's do and undo are stored."""
         self.message = message
         self.route = route
         self.command = command
         self.prepared: object = UNPREPARED
-        saga, step = message.saga_id, message.step
-        self.keys: dict[Direction, str] = {"do": effect_id(saga, step, "do"), "undo": effect_id(saga, step, "undo")}
-        """Under which the answers to the do and to the undo are stored."""
+        self.do = do
+        self.undo = undo
 
     def call(self) -> HandlerCall:
         """What the handler is told."""
@@ -193,31 +96,59 @@ def open_message(participant: Participant[Any], message: Message) -> Job:
         raise InputError(f"{participant.service} has no handler for {message.name!r}")
     if message.direction != route.direction:
         raise InputError(f"{message.name!r} is handled as {route.direction!r}, this is sent as {message.direction!r}")
-    if not message.saga_id or message.id != effect_id(message.saga_id, message.step, message.direction):
+    saga, step = message.saga_id, message.step
+    do, undo = effect_id(saga, step, "do"), effect_id(saga, step, "undo")
+    if not saga or message.id != (do if message.direction == "do" else undo):
         raise InputError(f"the id {message.id!r} is not the effect id of its saga, step and direction")
+    if "\0" in do:
+        raise InputError(f"the id {message.id!r} has a NUL in it, which no database keeps")
     try:
-        return Job(message, route, msgspec.json.decode(message.payload, type=route.command))
+        return Job(message, route, route.decoder.decode(message.payload), do, undo)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"its payload does not fit {message.name!r}: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------------- transactions
 
 
 async def answer(store: ParticipantStore[Any], jobs: Sequence[Job]) -> Sequence[Answer | None]:
     """Answer jobs, all in one transaction; None: it must be prepared first, nothing has been done.
 
-    When the transaction fails, each job is tried alone once, and answered `failed` when that fails too.
+    A transaction that fails is done in halves, until the job at fault is alone; it is answered `failed`. Raises
+    UnavailableError when it is the database that cannot answer: whatever was done, all may be given again.
     """
-    try:
-        return await _transact(store, jobs)
-    except Exception as error:
-        log.warning("participant_transaction_failed", commands=len(jobs), error=repr(error))
-    answers: list[Answer | None] = []
-    for job in jobs:
+
+    async def work(tx: ParticipantTransaction[Any]) -> Sequence[Answer | None]:
+        return await answer_within(tx, jobs)
+
+    for _ in range(TRIES):
         try:
-            answers += await _transact(store, [job])
+            return await store.transact(work)
         except Exception as error:
-            log.exception("command_failed", command=job.message.name, effect_id=job.message.id)
-            answers.append(failed(error))
-    return answers
+            failure = error
+        if not isinstance(failure, UnavailableError):
+            break
+        log.warning("participant_transaction_lost", commands=len(jobs), error=str(failure))
+        await store.transact(_look)  # if it answers now, the trouble has passed, or one of the jobs makes it
+    if len(jobs) == 1:
+        message = jobs[0].message
+        _tell("command_failed", failure, command=message.name, effect_id=message.id)
+        return [failed(failure)]
+    log.warning("participant_transaction_failed", commands=len(jobs), error=repr(failure))
+    half = len(jobs) // 2
+    return [*await answer(store, jobs[:half]), *await answer(store, jobs[half:])]
+
+
+async def _look(tx: ParticipantTransaction[Any]) -> None:
+    await tx.lookup(())
+
+
+def _tell(event: str, error: Exception, **about: object) -> None:
+    """A traceback is for whoever wrote what is at fault; of anything else it tells nothing."""
+    if is_authors(error):
+        log.error(event, exc_info=error, **about)
+    else:
+        log.warning(event, error=f"{type(error).__name__}: {error}", **about)
 
 
 def failed(error: Exception) -> Answer:
@@ -226,50 +157,128 @@ def failed(error: Exception) -> Answer:
     return Answer("failed", reason=text[:REASON_LIMIT].encode(errors="replace").decode())
 
 
-async def _transact(store: ParticipantStore[Any], jobs: Sequence[Job]) -> list[Answer | None]:
-    async def work(tx: ParticipantTransaction[Any]) -> list[Answer | None]:
-        stored = dict(await tx.lookup([key for job in jobs for key in job.keys.values()]))
-        fresh: dict[str, Answer] = {}
-        answers: list[Answer | None] = []
+# ---------------------------------------------------------------------------------------------- inside of a transaction
+
+
+async def answer_within(tx: ParticipantTransaction[Any], jobs: Sequence[Job]) -> Sequence[Answer | None]:
+    """Answer jobs in an open transaction; None as in `answer`. What it raises must roll the transaction back."""
+    batch = _Batch(tx)
+    await batch.look(jobs)
+    left = jobs
+    while left:
+        left = await batch.settle(left)
+    if batch.fresh:
+        await tx.record(batch.fresh)
+    return [batch.answers.get(job) for job in jobs]
+
+
+class _Batch:
+    """Commands in one transaction: what is stored about them, and what will be."""
+
+    def __init__(self, tx: ParticipantTransaction[Any]) -> None:
+        self.answers: dict[Job, Answer] = {}
+        self.fresh: dict[str, Answer] = {}
+        self._stored: dict[str, Answer] = {}
+        self._tx = tx
+
+    async def look(self, jobs: Sequence[Job]) -> None:
+        """Find out what is stored about these."""
+        self._stored.update(await self._tx.lookup([key for job in jobs for key in (job.do, job.undo)]))
+
+    async def settle(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Answer these, but for those that must wait for the answer to an earlier one of the same step."""
+        together: dict[str, list[Job]] = {}
+        busy: set[str] = set()
+        left: list[Job] = []
         for job in jobs:
-            keys = job.keys
-            settled = barrier.settle(job.message.direction, stored.get(keys["do"]), stored.get(keys["undo"]))
-            if settled is not None:
-                given, rows = settled.answer, settled.rows
-            elif job.unprepared:
-                answers.append(None)
+            if job.do in busy:
+                left.append(job)
+            elif self._settled(job) or job.unprepared:
                 continue
+            elif job.route.many:
+                together.setdefault(job.message.name, []).append(job)
+                busy.add(job.do)
             else:
-                given = await _handle(tx, job)
-                rows = barrier.rows_of(job.message.direction, given, retriable=job.message.retriable)
-            new = {keys[direction]: row for direction, row in rows.items()}
-            stored.update(new)
-            fresh.update(new)
-            answers.append(given)
-        if fresh:
-            await tx.record(fresh)
-        return answers
+                await self._handle([job])
+        for group in together.values():
+            await self._handle(group)
+        return left
 
-    return await store.transact(work)
+    def _settled(self, job: Job) -> bool:
+        """Whether it can be answered from what is stored."""
+        settled = barrier.settle(job.message.direction, self._stored.get(job.do), self._stored.get(job.undo))
+        if settled is None:
+            return False
+        self.answers[job] = settled.answer
+        for direction, row in settled.rows.items():
+            self._keep(job, direction, row)
+        return True
+
+    def _answered(self, job: Job, given: Answer) -> None:
+        self.answers[job] = given
+        message = job.message
+        for direction, row in barrier.rows_of(message.direction, given, retriable=message.retriable).items():
+            self._keep(job, direction, row)
+
+    def _keep(self, job: Job, direction: Direction, row: Answer) -> None:
+        key = job.do if direction == "do" else job.undo
+        self._stored[key] = self.fresh[key] = row
+
+    async def _handle(self, jobs: Sequence[Job]) -> None:
+        """Run the handler of these, which share it; keep what it wrote exactly when its answers say so."""
+        tx, failure = self._tx, None
+        await tx.savepoint()
+        try:
+            given = await _call(tx.handle, jobs)
+            kept = any(map(barrier.keeps_effects, given))
+            if kept:
+                await tx.release()
+        except Exception as error:
+            if ends_transaction(error):
+                raise
+            failure, given = error, [failed(error)]
+            kept = barrier.keeps_effects(given[0])
+        if not kept:
+            await tx.rollback()
+        if failure is not None:
+            await self._fail(jobs, failure)
+        else:
+            for job, said in zip(jobs, given, strict=True):
+                self._answered(job, said)
+
+    async def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
+        """The handler of these has failed: try each alone.
+
+        One alone may have met its own twin: the same command in another process, which has been answered meanwhile.
+        """
+        await self.look(jobs)
+        if len(jobs) > 1:
+            log.warning("handled_one_by_one", command=jobs[0].message.name, commands=len(jobs), error=repr(error))
+        for job in jobs:
+            if self._settled(job):
+                continue
+            if len(jobs) > 1:
+                await self._handle([job])
+                continue
+            if not isinstance(error, TryAgain):
+                _tell("handler_failed", error, command=job.message.name, effect_id=job.message.id)
+            self._answered(job, failed(error))
 
 
-async def _handle(tx: ParticipantTransaction[Any], job: Job) -> Answer:
-    """Run the handler; keep what it wrote exactly when its answer says so."""
-    await tx.savepoint()
-    try:
-        given = job.route.handler(tx.handle, job.command, job.call())
-        if isawaitable(given):
-            given = await given
-        result = _answer(given)
-    except Exception as error:
-        if not isinstance(error, TryAgain):
-            log.exception("handler_failed", command=job.message.name, effect_id=job.message.id)
-        result = failed(error)
-    if barrier.keeps_effects(result):
-        await tx.release()
-    else:
-        await tx.rollback()
-    return result
+async def _call(handle: Any, jobs: Sequence[Job]) -> Sequence[Answer]:
+    route = jobs[0].route
+    if not route.many:
+        [job] = jobs
+        given = route.handler(handle, job.command, job.call())
+        return [_answer(await given if isawaitable(given) else given)]
+    given = route.handler(handle, [job.command for job in jobs], [job.call() for job in jobs])
+    if isawaitable(given):
+        given = await given
+    if given is None:
+        return [barrier.OK] * len(jobs)
+    if len(given) != len(jobs):
+        raise TypeError(f"a handler of many returns an answer to each: {len(jobs)} commands, {len(given)} answers")
+    return [_answer(each) for each in given]
 
 
 def _answer(given: object) -> Answer:
@@ -277,7 +286,7 @@ def _answer(given: object) -> Answer:
         return barrier.OK
     if not isinstance(given, Struct):
         raise TypeError(f"a handler returns a msgspec.Struct, a Refusal or None, not {type(given).__name__}")
-    name, payload = str(given.__struct_config__.tag or ""), Raw(msgspec.json.encode(given))
+    name, payload = str(given.__struct_config__.tag or ""), Raw(_encode(given))
     if isinstance(given, Refusal):
-        return Answer("refused", name, payload, given.reason)
+        return Answer("refused", name, payload, given.reason.replace("\0", "\ufffd"))
     return Answer("ok", name, payload)

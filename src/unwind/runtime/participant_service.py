@@ -1,22 +1,24 @@
 """Runs a participant: commands in, one transaction per batch, replies out, then the acknowledgement.
 
 Nothing is replied before it is committed and nothing acknowledged before it is replied, so whatever is lost on the way
-comes again and is answered from the barrier. Commands that must be prepared leave the batch; when they are ready they
-share transactions among themselves and hold up nobody.
+comes again and is answered from the barrier. So it is when the database cannot answer: that is no answer to a saga.
+Commands that must be prepared leave the batch; when they are ready they share transactions among themselves and hold up
+nobody.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from unwind.core.barrier import Answer
 from unwind.errors import InputError, UnavailableError
-from unwind.ports import COMMANDS, REPLIES, Bus, Clock, Delivery, Message, ParticipantStore, Subscription
+from unwind.ports import COMMANDS, DEAD, REPLIES, Bus, Clock, Delivery, Message, ParticipantStore, Subscription
+from unwind.runtime.blame import is_authors
 from unwind.runtime.participant import Job, Participant, TryAgain, answer, failed, open_message
 
 log = structlog.get_logger("unwind.participant")
@@ -30,21 +32,14 @@ class ServiceLimits(Struct, frozen=True):
 
     deliveries: int = 64
     """Taken from the bus at once."""
+    commands: int = 1_024
+    """Answered in one transaction and one publication."""
     preparing: int = 64
     """Commands prepared at the same time."""
     waiting: int = 1_024
     """Commands preparing or waiting for it; beyond that they are left to come again."""
     prepare_timeout: float = 30.0
     """Seconds for one `prepare`; then the command is answered as failed."""
-    dead_letters: int = 1_000
-    """How many of the latest messages that can never be handled are kept to be looked at."""
-
-
-class DeadLetter(Struct, frozen=True):
-    """A message that can never be handled, and why."""
-
-    message: Message
-    reason: str
 
 
 class _Receipt:
@@ -85,7 +80,6 @@ class ParticipantService:
         self._store = store
         self._clock = clock
         self._limits = limits or ServiceLimits()
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=self._limits.dead_letters)
         self._slots = asyncio.Semaphore(self._limits.preparing)
         self._preparing: dict[str, tuple[_Order, asyncio.Task[None]]] = {}
         self._prepared: list[_Order] = []
@@ -145,27 +139,43 @@ class ParticipantService:
                 continue
             finally:
                 self._interruptible = False
-            await self._settle(await self._open(deliveries))
+            orders, size = await self._open(deliveries), self._limits.commands
+            for first in range(0, len(orders), size):
+                await self._settle(orders[first : first + size])
 
     async def _open(self, deliveries: Sequence[Delivery]) -> Sequence[_Order]:
         """The jobs in the deliveries; what can never be handled is set aside and counts as done."""
         orders: list[_Order] = []
-        dead: list[_Receipt] = []
+        dead: list[tuple[Message, _Receipt]] = []
         for receipt in map(_Receipt, deliveries):
             for message in receipt.delivery.messages:
                 try:
                     orders.append(_Order(open_message(self._participant, message), receipt))
                 except InputError as error:
                     log.warning("dead_letter", service=self._participant.service, id=message.id, reason=str(error))
-                    self.dead_letters.append(DeadLetter(message, str(error)))
-                    dead.append(receipt)
-        await self._done(dead)
+                    dead.append((replace(message, reason=str(error)), receipt))
+        await self._set_aside(dead)
         return orders
+
+    async def _set_aside(self, dead: Sequence[tuple[Message, _Receipt]]) -> None:
+        """To be looked at by people. What cannot be set aside now comes again."""
+        if dead:
+            try:
+                await self._bus.publish(DEAD + COMMANDS + self._participant.service, [message for message, _ in dead])
+            except UnavailableError as error:
+                log.warning("dead_letters_delayed", service=self._participant.service, error=str(error))
+                return
+            await self._done([receipt for _, receipt in dead])
 
     async def _settle(self, orders: Sequence[_Order]) -> None:
         """Answer what can be answered now, and let the rest be prepared."""
         jobs = [order.job for order in orders if order.failure is None]
-        answers = iter(await answer(self._store, jobs) if jobs else ())
+        try:
+            answers = iter(await answer(self._store, jobs) if jobs else ())
+        except UnavailableError as error:
+            log.warning("database_unavailable", service=self._participant.service, error=str(error))
+            await self._ask_again([order.receipt for order in orders])
+            return
         replies: list[Message] = []
         replied: list[_Receipt] = []
         joined: list[_Receipt] = []
@@ -190,7 +200,7 @@ class ParticipantService:
             return False
 
     async def _ask_again(self, receipts: Sequence[_Receipt]) -> None:
-        """The replies did not go out: have the commands delivered again, and answer them from the barrier."""
+        """Have the commands delivered again; what was done is answered from the barrier."""
         await self._clock.sleep(PAUSE)
         deliveries = [receipt.delivery for receipt in dict.fromkeys(receipts)]
         with suppress(UnavailableError):  # then they come by themselves
@@ -225,13 +235,20 @@ class ParticipantService:
             async with self._slots, asyncio.timeout(seconds) as limit:
                 await job.prepare()
         except Exception as error:
-            log.warning("prepare_failed", command=job.message.name, effect_id=job.message.id, exc_info=error)
-            late = TryAgain(f"preparing it took longer than {seconds:g} s")
-            order.failure = failed(late if limit.expired() else error)
+            given = TryAgain(f"preparing it took longer than {seconds:g} s") if limit.expired() else error
+            self._tell_failure(job, given)
+            order.failure = failed(given)
         finally:
             del self._preparing[job.message.id]
         self._prepared.append(order)
         await self._drain()
+
+    def _tell_failure(self, job: Job, error: Exception) -> None:
+        about = {"command": job.message.name, "effect_id": job.message.id}
+        if isinstance(error, TryAgain) or not is_authors(error):
+            log.warning("prepare_failed", error=str(error), **about)
+        else:
+            log.error("prepare_failed", exc_info=error, **about)
 
     async def _drain(self) -> None:
         """Settle what has been prepared; what becomes ready meanwhile goes into the next transaction."""

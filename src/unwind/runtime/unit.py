@@ -70,8 +70,8 @@ def stands_early_enough(before: State, wake_at: int | None, now: int, push: int)
     """Whether the stored wake-up cannot stand later than this one, so that it need not be brought forward.
 
     It stands where the state before was due at the latest, or where a claim has pushed it: at most `push` after the
-    claim, which may come as late as this commit; a second `push` is left for the commit to arrive. The state before may
-    not fall due meanwhile either, or a wake-up that found nothing to do would move it on, past what this decision needs.
+    claim, which may come as late as this commit; a second `push` is left for the commit to arrive. Nor may the state
+    before fall due meanwhile, or a wake-up that found nothing to do would move it on, past what this decision needs.
     """
     if wake_at is None:
         return True
