@@ -139,7 +139,7 @@ async def open_worker(
             publisher = None if role == "api" else Publisher(store, bus, clock, limits)
             parts: list[Participating] = [] if statuses is None else [statuses]
             parts += (
-                ParticipantService(each.participant, bus, database, clock)
+                ParticipantService(each.participant, bus, database, clock, work=telemetry.work)
                 for each, database in zip(embedded, databases, strict=True)
             )
             service = Service(engine, sweeper, publisher, parts)
@@ -159,20 +159,23 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
     """
     _check_shared(settings, store=False)
     async with AsyncExitStack() as stack:
-        outside = _Outside(settings, stack)
+        outside, telemetry = _Outside(settings, stack), Telemetry()
         bus = await outside.bus()
         databases = [await outside.participant_store(each) for each in hosted]
 
         async def start() -> Service:
             made = zip(hosted, databases, strict=True)
-            parts = [ParticipantService(each.participant, bus, database, outside.clock) for each, database in made]
+            parts = [
+                ParticipantService(each.participant, bus, database, outside.clock, work=telemetry.work)
+                for each, database in made
+            ]
             service = Service(participants=parts)
             await service.start()
             return service
 
         service = await outside.reach("the bus", start)
         stack.push_async_callback(service.stop, grace=0)
-        yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, Telemetry())
+        yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
 
 
 def _check_shared(settings: Settings, *, store: bool = True) -> None:

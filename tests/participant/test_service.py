@@ -1,6 +1,7 @@
 """A participant's service: what it does with commands from the bus, and what it survives."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -69,6 +70,7 @@ class Desk:
         self.bus = MemoryBus(self.clock)
         self.store: MemoryParticipantStore[Ledger] = MemoryParticipantStore([], lambda: 0, clone=list)
         self.carrier = Carrier()
+        self.work: Counter[str] = Counter()
         self.participant: Participant[Ledger] = Participant("inventory")
         self.participant.handles(Reserve)(self._reserve)
         self.participant.undoes(Release)(self._release)
@@ -80,7 +82,8 @@ class Desk:
         return self
 
     def service(self, bus: Bus | None = None, **limits: Any) -> ParticipantService:
-        return ParticipantService(self.participant, bus or self.bus, self.store, self.clock, ServiceLimits(**limits))
+        own = ServiceLimits(**limits)
+        return ParticipantService(self.participant, bus or self.bus, self.store, self.clock, own, self.work)
 
     async def send(self, *messages: Message) -> None:
         await self.bus.publish(f"{COMMANDS}inventory", messages)
@@ -339,6 +342,7 @@ async def test_an_acknowledgement_that_fails_brings_the_command_again_and_the_sa
     assert not bus.failing["ack"]
     desk.clock.advance(ACK_WAIT)
     assert (await desk.reply()).messages == first.messages
+    assert desk.work == {"commands": 2, "commands_repeated": 1}
     await service.stop()
 
 

@@ -35,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 class Job:
     """A command to be answered: decoded, with its handler, and what was prepared for it."""
 
-    __slots__ = ("command", "do", "message", "prepared", "route", "undo")
+    __slots__ = ("command", "do", "message", "prepared", "repeated", "route", "undo")
 
     def __init__(self, message: Message, route: Route, command: Command, do: str, undo: str) -> None:
         """`do` and `undo`: under which the answers to the step's do and undo are stored."""
@@ -45,6 +45,8 @@ class Job:
         self.prepared: object = UNPREPARED
         self.do = do
         self.undo = undo
+        self.repeated = False
+        """Whether it was answered from the barrier: it had come before."""
 
     def call(self) -> HandlerCall:
         """What the handler is told."""
@@ -210,6 +212,7 @@ class _Batch:
         if settled is None:
             return False
         self.answers[job] = settled.answer
+        job.repeated = not settled.rows
         for direction, row in settled.rows.items():
             self._keep(job, direction, row)
         return True

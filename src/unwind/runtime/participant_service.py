@@ -7,6 +7,7 @@ nobody.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -73,8 +74,10 @@ class ParticipantService:
         store: ParticipantStore[Any],
         clock: Clock,
         limits: ServiceLimits | None = None,
+        work: Counter[str] | None = None,
     ) -> None:
-        """Nothing runs before `start` or `run`."""
+        """Nothing runs before `start` or `run`. In `work` it counts what it does."""
+        self._work_done: Counter[str] = Counter() if work is None else work
         self._participant = participant
         self._bus = bus
         self._store = store
@@ -176,6 +179,8 @@ class ParticipantService:
             log.warning("database_unavailable", service=self._participant.service, error=str(error))
             await self._ask_again([order.receipt for order in orders])
             return
+        self._work_done["commands"] += len(jobs)
+        self._work_done["commands_repeated"] += sum(job.repeated for job in jobs)
         replies: list[Message] = []
         replied: list[_Receipt] = []
         joined: list[_Receipt] = []
