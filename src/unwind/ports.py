@@ -143,7 +143,7 @@ class Query(Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Where the truth is kept. Implementations: memory (the oracle), SQLite."""
+    """Where the truth is kept. Implementations: memory (the oracle), SQLite, PostgreSQL."""
 
     async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
         """Note `(name, version, hash)` of each definition; answer those registered before under another hash."""

@@ -1,4 +1,4 @@
-"""Random operations: SQLite answers as the memory store does."""
+"""Random operations: SQLite and PostgreSQL answer as the memory store does."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from unwind.ports import Claimed, Committed, Move, Unit
 from unwind.stores.memory import MemoryStore
+from unwind.stores.postgres.store import PostgresStore
 from unwind.stores.sqlite import SQLiteStore
 from unwind.testing.differential import EFFECTS, Walk
 from unwind.testing.store_examples import StoreClock
@@ -18,6 +19,17 @@ async def test_sqlite_answers_as_the_oracle(seed: int, tmp_path: Path) -> None:
     clock = StoreClock()
     in_file = seed % 2 == 0
     store = await SQLiteStore.open(tmp_path / "x.db", now=clock) if in_file else SQLiteStore.in_memory(now=clock)
+    walk = Walk(MemoryStore(clock), store, clock, seed)
+    await walk.run(300)
+    await store.close()
+    assert walk.effects.keys() == EFFECTS
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("seed", range(4))
+async def test_postgres_answers_as_the_oracle(seed: int, store_url: str) -> None:
+    clock = StoreClock()
+    store = await PostgresStore.open(store_url, now=clock)
     walk = Walk(MemoryStore(clock), store, clock, seed)
     await walk.run(300)
     await store.close()

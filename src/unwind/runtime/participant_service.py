@@ -67,7 +67,7 @@ class _Order:
 class ParticipantService:
     """One consumer of a participant's commands. Any number may run, in any processes, on the same database."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what it works with, and what it may be given besides
         self,
         participant: Participant[Any],
         bus: Bus,

@@ -1,0 +1,180 @@
+"""The store on a PostgreSQL server: any number of processes may share one database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from unwind.core.codec import Snapshot
+from unwind.errors import SettingsError, UnavailableError
+from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.stores.migrations.postgres import check_postgres
+from unwind.stores.postgres.batch import Batch, to_json
+from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
+from unwind.stores.statements import read_statements
+from unwind.stores.text import storable
+
+SQL = read_statements(Path(__file__).with_name("queries.sql"))
+SETTINGS = {
+    **SERVER_SETTINGS,
+    # Few are asked for among many: each is looked up, whatever the planner believes of tables that grow quickly.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+WRITERS = 4
+"""Connections for what changes something: two batches in flight, claims and moves beside them."""
+READERS = 4
+ATTEMPTS = 3
+"""How often a question is asked when the connection breaks: what it was broken by is often over by then."""
+LARGEST = 2**63 - 1
+"""The largest number that a column holds."""
+
+
+class PostgresStore:
+    """Implements `unwind.ports.Store`. Each commit is one statement, and durable when it is answered."""
+
+    def __init__(self, writers: Pool, readers: Pool, now: Callable[[], int] | None = None) -> None:
+        """Use `open`."""
+        self._writers = writers
+        self._readers = readers
+        self._now = now
+
+    @classmethod
+    async def open(cls, url: str, *, now: Callable[[], int] | None = None) -> "PostgresStore":
+        """Use the database at a URL, `postgres://user:password@host:port/database?sslmode=…`.
+
+        A pooler in transaction mode, such as PgBouncer, may stand in between: it is noticed. `now` replaces the
+        server's clock, in microseconds since the epoch, for tests.
+
+        Raises SettingsError when the database cannot be used as it is, saying what to do, and UnavailableError when the
+        server cannot be reached now.
+        """
+        connection = await connect(url)
+        try:
+            with translated():
+                await check_postgres(connection)
+        except SettingsError as error:
+            raise SettingsError(f"{place_of(url)}: {error}") from error
+        finally:
+            connection.terminate()
+        return cls(Pool(url, WRITERS, SETTINGS), Pool(url, READERS, SETTINGS), now)
+
+    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+        columns = list(zip(*revisions, strict=True)) if revisions else [(), (), ()]
+        await _ask(self._writers, SQL["note_definitions"], *columns)
+        return [tuple(row) for row in await _ask(self._writers, SQL["clashing"], *columns)]
+
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
+        # What cannot be stored is not there.
+        asked = {stream: after for stream, after in streams.items() if storable(stream)}
+        return loaded(await _ask(self._readers, SQL["load"], self._time(), to_json(asked), snapshots))
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        batch = Batch(units)
+        with translated():
+            async with self._writers.connection() as connection:
+                # Never a second time where the outcome is unknown: that is told, and found out by who reads the log.
+                return await write(connection, batch, self._time())
+
+    async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
+        # Asked once: what an answer that was lost has claimed comes again after the push.
+        [(now, ids)] = await _ask(self._writers, SQL["claim"], self._time(), list(revisions), limit, push, attempts=1)
+        return Claimed(now, dict.fromkeys(ids, now + push))
+
+    async def move(self, moves: Sequence[Move]) -> None:
+        await _ask(self._writers, SQL["move"], to_json(moves))
+
+    async def lease(self, effect_ids: Sequence[str], duration: int) -> None:
+        sagas = {effect: effect.rsplit("/", 2)[0] for effect in effect_ids}
+        await _ask(self._writers, SQL["hold"], self._time(), to_json(sagas), duration)
+
+    async def tail(self, consumer: str, limit: int) -> Tail:
+        rows = await _ask(self._readers, SQL["tail"], consumer, limit)
+        entries = tuple(LogEntry(*row[1:7]) for row in rows if row["position"] is not None)
+        # The pair of the last one: a position alone says nothing about the order of commits.
+        return Tail(entries, f"{rows[-1]['tx']}/{rows[-1]['position']}" if entries else rows[0]["cursor"])
+
+    async def advance(self, consumer: str, cursor: str) -> None:
+        await _ask(self._writers, SQL["advance"], consumer, cursor)
+
+    async def find(self, query: Query) -> Sequence[SagaRow]:
+        if not storable(query.definition):
+            return []
+        started_to = LARGEST if query.started_to is None else query.started_to
+        before_at, before_id = query.before or (LARGEST - 1, "")
+        parameters = [
+            -LARGEST if query.started_from is None else query.started_from,
+            # A bound that the index understands; the pair only breaks the tie.
+            min(started_to, before_at + 1),
+            before_at,
+            before_id,
+            [status for status in query.statuses if storable(status)] if query.statuses else None,
+            query.definition,
+            query.limit,
+        ]
+        if query.ids:
+            ids = [saga for saga in query.ids if storable(saga)]
+            rows = await _ask(self._readers, SQL["find_by_id"], *parameters, ids)
+        else:
+            rows = await _ask(self._readers, SQL["find"], *parameters)
+        return [SagaRow(*row) for row in rows]
+
+    async def close(self) -> None:
+        await self._readers.close()
+        await self._writers.close()
+
+    def _time(self) -> int | None:
+        return None if self._now is None else self._now()
+
+
+async def write(connection: asyncpg.Connection, batch: Batch, now: int | None) -> Committed:
+    """Write a batch; `now` as told by tests. Raises the driver's errors."""
+    try:
+        [row] = await connection.fetch(SQL["write"], now, *batch.together())
+    except asyncpg.IntegrityConstraintViolationError:
+        # Whatever it was: it may be of a unit that has lost.
+        return await write_winners(connection, batch, now)
+    return Committed(row["now"], batch.streams)
+
+
+async def write_winners(connection: asyncpg.Connection, batch: Batch, now: int | None) -> Committed:
+    """The same at once by the road on which a conflict fails nothing."""
+    [row] = await connection.fetch(SQL["write_winners"], now, *batch.apart())
+    return Committed(row["now"], frozenset(row["won"]))
+
+
+def loaded(rows: Sequence[Any]) -> Loaded:
+    """Streams, made of the rows of `load`."""
+    now = 0
+    kept: dict[str, Snapshot] = {}
+    commits: dict[str, list[tuple[int, bytes]]] = {}
+    leases: dict[str, dict[str, int]] = {}
+    for kind, stream, version, number, codec, effect, data in rows:
+        if kind == "c":
+            commits.setdefault(stream, []).append((version, data))
+        elif kind == "s":
+            kept[stream] = Snapshot(version, codec, number, data)
+        elif kind == "l":
+            leases.setdefault(stream, {})[effect] = number
+        else:
+            now = number
+    found = {
+        stream: StoredStream(kept.get(stream), tuple(sorted(commits.get(stream, ()))), leases.get(stream, {}))
+        for stream in kept.keys() | commits.keys() | leases.keys()
+    }
+    return Loaded(now, found)
+
+
+async def _ask(pool: Pool, statement: str, *parameters: Any, attempts: int = ATTEMPTS) -> list[Any]:
+    """The rows of a statement that may be executed twice. Raises UnavailableError, RejectedError."""
+    while True:
+        attempts -= 1
+        try:
+            with translated():
+                async with pool.connection() as connection:
+                    rows: list[Any] = await connection.fetch(statement, *parameters)
+                    return rows
+        except UnavailableError:
+            if not attempts:
+                raise
