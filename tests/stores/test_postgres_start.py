@@ -16,6 +16,7 @@ from tests.eventually import eventually
 from tests.runtime.rig import Deed, at_once
 from uuid_utils import uuid7
 
+from unwind.adopt.starting import start
 from unwind.buses.memory import MemoryBus
 from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import DefinitionError, IdempotencyError, InputError, RejectedError, UnavailableError
@@ -26,7 +27,6 @@ from unwind.runtime.keys import id_of_key
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
-from unwind.adopt.starting import start
 from unwind.stores.postgres.store import PostgresStore
 from unwind.testing.store_examples import stored
 
