@@ -1,5 +1,5 @@
-"""Inside of transactions that a service opens itself: `answer_within`, the barrier, one module for each driver; and
-`starting.start`, which starts a saga there.
+"""What a service does inside of transactions that it opens itself: the barrier's `answer_within`, and `starting.start`.
 
-For services that have their own way to consume messages and to write to their database, and keep it.
+For services that have their own way to consume messages and to write to their database, and keep it. There is one
+`answer_within` for each driver.
 """
