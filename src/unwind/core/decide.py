@@ -68,8 +68,9 @@ def _start(draft: Draft, start: m.Start) -> Decision:
     saga = draft.saga
     try:
         context = ask("the context", saga.decode_context, start.context)
-        given = () if saga.on_started is None else ask("on_started", saga.on_started, context)
-        opening = checked_records("on_started", given)
+        opening: Sequence[m.Record] = ()
+        if saga.on_started is not None:
+            opening = checked_records("on_started", ask("on_started", saga.on_started, context))
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(
@@ -86,7 +87,8 @@ def _start(draft: Draft, start: m.Start) -> Decision:
             start.traceparent,
         )
     )
-    draft.record(opening)
+    if opening:
+        draft.record(opening)
     _advance(draft)
     return draft.decision()
 

@@ -107,13 +107,15 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def shown_status(self) -> ShownStatus:
         """The status as the API names it: paused and blocked are flags inside, statuses outside."""
-        if self.status == "new":
+        status = self.status
+        if status == "new":
             return "pending"
-        if self.live and self.paused:
-            return "paused"
-        if self.live and self.blocked is not None:
-            return "blocked"
-        return self.status
+        if status in LIVE:
+            if self.paused:
+                return "paused"
+            if self.blocked is not None:
+                return "blocked"
+        return status
 
     def run(self, step: str) -> StepRun | None:
         """The run of a step, or None while it was not started."""

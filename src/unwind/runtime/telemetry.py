@@ -52,7 +52,8 @@ class Telemetry(Collector):
         counts = self._events
         for definition, events in committed:
             for event in events:
-                key = (definition, type(event), getattr(event, "step", ""))
+                kind = type(event)
+                key = (definition, kind, event.step if kind in _BY_STEP else "")  # type: ignore[union-attr]
                 counts[key] = counts.get(key, 0) + 1
 
     def render(self) -> bytes:
