@@ -35,7 +35,7 @@ chaos: dev-env ## Kill seven processes and three servers again and again under 2
 	@$(BIN)/python -m chaos $(ARGS)
 
 bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http")
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: dev-env ## Check style, format, types and who imports whom
 	@$(BIN)/ruff check .

@@ -63,7 +63,6 @@ def test_each_variable_is_read(environment: dict[str, str], field: str, expected
         (f"postgresql://app:{PASSWORD}@db.example/orders", "db.example/orders"),
         (f"postgres://app:{PASSWORD}%2F%23@[::1]:5432/orders", "[::1]:5432/orders"),
         (f"postgres:///orders?host=/run/postgresql&password={PASSWORD}", "/orders"),
-        ("postgres://localhost", "localhost"),
     ],
 )
 def test_a_postgresql_url_is_kept_as_given_and_shown_without_its_secrets(url: str, place: str) -> None:
@@ -127,6 +126,7 @@ def test_the_variable_that_decided_is_known(environment: dict[str, str], expecte
         ("DATABASE_URL", "sqlite:///", "sqlite:///"),
         ("DATABASE_URL", "sqlite:///a.db?mode=ro", "options"),
         ("DATABASE_URL", "postgres://", "host, port or database"),
+        ("DATABASE_URL", "postgres://localhost", "name the database too: postgres://…@localhost/database"),
         ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:port/db", "host, port or database"),
         ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:0/db", "host, port or database"),
         ("DATABASE_URL", f"postgres://app:{PASSWORD}@host:99999/db", "host, port or database"),

@@ -185,6 +185,8 @@ def _postgres(variable: str, url: str) -> Server:
             f"{variable}: host, port or database are not understood; use postgres://user:password@host:5432/database, "
             "with signs such as / # ? @ in the password written as %2F %23 %3F %40"
         )
+    if not urlsplit(url).path.strip("/"):
+        raise SettingsError(f"{variable}: name the database too: postgres://…@{place.strip('/')}/database")
     return Server(Secret(url), place)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from order_saga.main import app as order_saga
 from unwind.cli.main import app as unwind
 from unwind.cli.server import is_loopback
+from unwind.cli.terminal import complain
 
 
 def test_both_commands_tell_their_version() -> None:
@@ -32,6 +33,19 @@ def test_an_audit_of_nothing_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(order_saga, ["audit"], env=clean(UNWIND_DATA_DIR=str(tmp_path)))
     assert result.exit_code == 2
     assert "does not exist" in result.output
+
+
+@pytest.mark.parametrize(("package", "extra"), [("asyncpg", "postgres"), ("nats", "nats"), ("redis", "redis")])
+def test_a_missing_extra_is_named(package: str, extra: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, complain("unwind"):
+        raise ModuleNotFoundError(name=f"{package}.pool")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"install unwind[{extra}]\n")
+
+
+def test_any_other_missing_module_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError), complain("unwind"):
+        raise ModuleNotFoundError(name="unwind.gone")
 
 
 def test_an_audit_needs_no_web_framework() -> None:

@@ -34,7 +34,9 @@ async def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     databases = files(tmp_path)
     await build(databases)
     (tmp_path / "payment.db").unlink()
-    with pytest.raises(AuditError, match=r"^payment: .*payment\.db does not exist; name the file, or start"):
+    with pytest.raises(
+        AuditError, match=r"^payment: .*payment\.db does not exist; name the database in PAYMENT_DATABASE_URL"
+    ):
         await audited(databases)
 
 

@@ -193,6 +193,16 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
     assert await noted(connection) == ["003"]
 
 
+async def test_a_migration_that_is_only_a_comment_goes_up_and_down(
+    connection: asyncpg.Connection, postgres_url: str, folder: Path
+) -> None:
+    add(folder, 3, "-- as `migrate create` leaves it\n", "-- and back\n")
+    await migrate_postgres(postgres_url, folder=folder)
+    assert await noted(connection) == ["003"]
+    await migrate_postgres(postgres_url, "down", 2, folder)
+    assert await noted(connection) == ["002"]
+
+
 async def test_a_role_without_rights_is_told_what_is_missing(
     connection: asyncpg.Connection, postgres_url: str, folder: Path
 ) -> None:

@@ -83,7 +83,10 @@ class _File:
         except OSError as error:
             raise AuditError(f"{role}: {path} cannot be read: {error.strerror}; {_NEEDS_WRITING}") from error
         if not there:
-            raise AuditError(f"{role}: {path} does not exist; name the file, or start the application once")
+            variable = f"{role.upper()}_DATABASE_URL" if " " not in role else "DATABASE_URL"
+            raise AuditError(
+                f"{role}: {path} does not exist; name the database in {variable}, or start the application once"
+            )
         with self._blamed():
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False

@@ -65,8 +65,9 @@ class _Postgres(Struct, frozen=True):
 
 
 def _execute(connection: Connection, text: str) -> None:
-    # Without arguments asyncpg sends all of it at once, functions and triggers and all.
-    _await(connection, lambda database: database.execute(text, timeout=PATIENCE))
+    # Without arguments asyncpg sends all of it at once, functions and triggers and all; it has no answer to a text without
+    # any statement, such as a migration that was only just created.
+    _await(connection, lambda database: database.execute(f"select;\n{text}", timeout=PATIENCE))
 
 
 def _await(connection: Connection, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
