@@ -65,8 +65,8 @@ class _Postgres(Struct, frozen=True):
 
 
 def _execute(connection: Connection, text: str) -> None:
-    # Without arguments asyncpg sends all of it at once, functions and triggers and all. It stumbles over the answer to a
-    # text without any statement, such as a migration that was only just created.
+    # Without arguments asyncpg sends all of it at once, functions and triggers and all. It stumbles over the answer to
+    # a text without any statement, such as a migration that was only just created.
     _await(connection, lambda database: database.execute(f"select;\n{text}", timeout=PATIENCE))
 
 
