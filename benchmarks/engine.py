@@ -6,9 +6,11 @@
 import asyncio
 import os
 import random
+import sqlite3
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,6 +104,9 @@ def disk(kind: Kind, path: Path, url: str) -> Callable[[], Awaitable[int]]:
                 return await database_size(connection)
             finally:
                 await connection.close()
+        if kind == "sqlite":
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("pragma wal_checkpoint(truncate)").fetchall()
         return file_size(path)
 
     return size
