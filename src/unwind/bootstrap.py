@@ -19,12 +19,12 @@ from unwind.buses.memory import MemoryBus
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import Bus, ParticipantStore, ParticipantTransaction, Rate, RateLimiter, Store
+from unwind.ports import Bus, ParticipantStore, Rate, RateLimiter, Store
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.limits import Limits
-from unwind.runtime.participant import Participant
+from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.queries import Queries
@@ -288,7 +288,7 @@ class _Outside:
                 _prepare_file(database)
                 store = await SQLiteParticipantStore.open(database, embedded.schema)
         self._close_later(service, store.close)
-        self._check(service, lambda: store.transact(_nothing))
+        self._check(service, lambda: check_writable(store))
         return store
 
     async def reach(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -314,10 +314,6 @@ class _Outside:
                 log.warning("left_behind", what=what, reason=str(error) or f"no answer within {CLOSING:g} s")
 
         self._stack.push_async_callback(let_go)
-
-
-async def _nothing(tx: ParticipantTransaction[Any]) -> None:
-    await tx.lookup(())
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from tests.participant.many import ManyDesk
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
 from unwind.core.saga import Command, Refused
-from unwind.errors import DefinitionError
-from unwind.ports import Message, ParticipantStore
+from unwind.errors import DefinitionError, UnavailableError
+from unwind.ports import Message, ParticipantStore, ParticipantTransaction
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain, answer, open_message
 from unwind.stores.memory_barrier import MemoryParticipantStore
 from unwind.stores.sqlite.barrier import SQLiteParticipantStore
@@ -233,3 +233,31 @@ def test_a_command_has_one_handler_of_either_kind() -> None:
     for declare in (inventory.participant.handles, inventory.participant.undoes_many):
         with pytest.raises(DefinitionError, match="has a handler already"):
             declare(Reserve)
+
+
+class ReadOnly(MemoryParticipantStore[list[str]]):
+    """A database that answers questions and takes nothing: its disk is full, or it stands by."""
+
+    async def transact(self, work: Callable[[ParticipantTransaction[list[str]]], Any]) -> Any:
+        async def refusing(tx: ParticipantTransaction[list[str]]) -> Any:
+            async def record(_: object) -> None:
+                raise sqlite3.OperationalError("attempt to write a readonly database")
+
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(type(tx), "record", lambda self, rows: record(rows))
+                return await work(tx)
+
+        return await super().transact(refusing)
+
+
+async def test_a_database_that_only_reads_fails_no_command() -> None:
+    desk = Participant[list[str]]("inventory")
+
+    @desk.handles(Reserve)
+    def hold(tx: list[str], command: Reserve, call: HandlerCall) -> None:
+        tx.append(call.effect_id)
+
+    store = ReadOnly([], lambda: 0, clone=list)
+    with pytest.raises(UnavailableError, match="cannot be written to"):
+        await answer(store, [open_message(desk, reserve("a")), open_message(desk, reserve("b"))])
+    assert store.state == []

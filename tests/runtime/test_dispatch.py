@@ -76,7 +76,8 @@ async def test_a_delivery_is_acknowledged_once_all_its_messages_are_decided() ->
 
 
 @virtual
-async def test_a_delivery_of_which_one_message_is_not_decided_comes_again() -> None:
+async def test_a_message_that_nobody_can_decide_does_not_keep_its_delivery() -> None:
+    # Thousands of them would take the place of all others. The saga asks again by its wake-up.
     rig = Rig(TRIP)
     engine = await rig.launch()
     sound, poisoned = [(await engine.start(TRIP, Trip())).saga_id for _ in range(2)]
@@ -85,11 +86,11 @@ async def test_a_delivery_of_which_one_message_is_not_decided_comes_again() -> N
     rig.trace.clear()
     await rig.bus.publish(REPLIES, [reply(command) for command in commands])
     await rig.until(lambda: f"{sound}/hotel/do" in rig.bus.sent(COMMANDS + "agency"))
-    assert not any(entry[0] == "ack" for entry in rig.trace)
-    rig.scripted.poisoned.clear()
     await rig.until(lambda: any(entry[0] == "ack" for entry in rig.trace))
-    assert sum(entry[0] == "fetch" for entry in rig.trace) == 2
-    assert f"{poisoned}/hotel/do" in rig.bus.sent(COMMANDS + "agency")
+    assert sum(entry[0] == "fetch" for entry in rig.trace) == 1
+    rig.scripted.poisoned.clear()
+    await rig.bus.publish(REPLIES, [reply(command) for command in commands])
+    await rig.until(lambda: f"{poisoned}/hotel/do" in rig.bus.sent(COMMANDS + "agency"))
 
 
 @virtual

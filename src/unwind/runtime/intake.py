@@ -8,7 +8,7 @@ import structlog
 from unwind.core.author import storable
 from unwind.core.draft import Decision
 from unwind.core.messages import Reply
-from unwind.errors import UnavailableError, UnwindError
+from unwind.errors import CodecError, RejectedError, UnavailableError, UnwindError
 from unwind.ports import REPLIES, Bus, Clock, Delivery, Message, Subscription
 from unwind.runtime.inbox import Inbox
 from unwind.runtime.limits import Limits
@@ -33,12 +33,20 @@ class Acknowledgement:
 
     def decided(self, _: Decision) -> None:
         """One more message is dealt with."""
+        self._dealt_with()
+
+    def _dealt_with(self) -> None:
         self.left -= 1
         if self.left == 0:
             self.done.append(self.delivery)
 
-    def failed(self, _: UnwindError) -> None:
-        """Not decided here: the delivery stays unacknowledged and comes again."""
+    def failed(self, error: UnwindError) -> None:
+        """Not decided here: the delivery stays unacknowledged and comes again.
+
+        Unless nobody could decide it: many of those would take the place of all others, and their sagas ask again.
+        """
+        if isinstance(error, CodecError | RejectedError):
+            self._dealt_with()
 
 
 class Intake:

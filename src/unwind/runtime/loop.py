@@ -76,6 +76,7 @@ class Loop:
         self._suspects = Suspects(clock, limits.suspect_pause)
         self._on_end = on_end
         self._intake = Intake(bus, self._inbox, clock, limits, consumes=replies)
+        self._carries_on = replies  # who leaves them to others would keep states it never hears of again
         self._stopping = False
         self._pool = ActionPool(
             store,
@@ -226,8 +227,6 @@ class Loop:
             self._work_done["follow_up_failed"] += 1
             log.warning("follow_up_failed", error=str(error), sagas=len(settled))
 
-    # ------------------------------------------------------------------------------------------------------------ load
-
     async def _load(self, batch: Batch) -> tuple[dict[str, State], dict[str, Mapping[str, int]]]:
         """The states of a batch's sagas, and the leases of those that were loaded.
 
@@ -355,11 +354,12 @@ class Loop:
             state = made.after
             if made.events and suspects:
                 suspects.pop(state.saga_id, None)
-            if state.status in LIVE:
+            if state.status in LIVE and self._carries_on:
                 cache[state.saga_id] = state
                 continue
             cache.pop(state.saga_id, None)
-            self._on_end(state)
+            if state.status not in LIVE:
+                self._on_end(state)
         while len(cache) > self._limits.cache:
             del cache[next(iter(cache))]
 

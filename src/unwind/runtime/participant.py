@@ -29,6 +29,8 @@ REASON_LIMIT = 500
 TRIES = 2
 """How often a transaction is tried that the database left without an answer, though it answers again."""
 UNPREPARED = msgspec.UNSET
+_TRIAL = "unwind/trial/do"
+"""Under which nothing is ever kept."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -129,9 +131,10 @@ async def answer(store: ParticipantStore[Any], jobs: Sequence[Job]) -> Sequence[
         except Exception as error:
             failure = error
         if not isinstance(failure, UnavailableError):
+            await check_writable(store)
             break
         log.warning("participant_transaction_lost", commands=len(jobs), error=str(failure))
-        await store.transact(_look)  # if it answers now, the trouble has passed, or one of the jobs makes it
+        await check_writable(store)  # if it is now, the trouble has passed, or one of the jobs makes it
     if len(jobs) == 1:
         message = jobs[0].message
         _tell("command_failed", failure, command=message.name, effect_id=message.id)
@@ -141,8 +144,25 @@ async def answer(store: ParticipantStore[Any], jobs: Sequence[Job]) -> Sequence[
     return [*await answer(store, jobs[:half]), *await answer(store, jobs[half:])]
 
 
-async def _look(tx: ParticipantTransaction[Any]) -> None:
-    await tx.lookup(())
+async def check_writable(store: ParticipantStore[Any]) -> None:
+    """Write a row and take it back. Raises UnavailableError: a database that only reads can answer no command."""
+    try:
+        await store.transact(_try_to_write)
+    except _TakenBackError:
+        return
+    except UnavailableError:
+        raise
+    except Exception as error:
+        raise UnavailableError(f"the database cannot be written to: {error}") from error
+
+
+class _TakenBackError(Exception):
+    """Rolls the trial back."""
+
+
+async def _try_to_write(tx: ParticipantTransaction[Any]) -> None:
+    await tx.record({_TRIAL: barrier.OK})
+    raise _TakenBackError
 
 
 def _tell(event: str, error: Exception, **about: object) -> None:
