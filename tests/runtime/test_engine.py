@@ -273,3 +273,39 @@ async def test_what_cannot_be_stored_of_an_act_is_refused_and_hurts_nobody_else(
     with pytest.raises(RejectedError, match="cannot be stored"):
         await engine.pause(saga_id, actor="\ud800")
     assert (await engine.ended(saga_id)).status == "completed"
+
+
+@virtual
+async def test_executing_a_saga_waits_for_its_end_and_so_does_whoever_repeats_it() -> None:
+    rig = Rig(TRIP)
+    await rig.agency()
+    engine = await rig.launch()
+    assert (await engine.execute(TRIP, Trip("bob"))).status == "completed"
+    both = await asyncio.gather(*(engine.execute(TRIP, Trip(), saga_id="key", request_hash="h") for _ in range(2)))
+    assert both[0] == both[1] == await engine.execute(TRIP, Trip(), saga_id="key", request_hash="h")
+    assert sum(isinstance(event, SagaStarted) for event in rig.scripted.events("key")) == 1
+    with pytest.raises(IdempotencyError, match="different request"):
+        await engine.execute(TRIP, Trip(), saga_id="key", request_hash="another")
+
+
+@virtual
+async def test_executing_what_cannot_begin_says_why() -> None:
+    rig = Rig(broken := trip(on_started=lambda _: 1 / 0))
+    engine = await rig.launch()
+    with pytest.raises(DefinitionError, match="on_started raised ZeroDivisionError"):
+        await engine.execute(broken, Trip())
+    await engine.stop()
+    with pytest.raises(UnavailableError, match="stopping"):
+        await engine.execute(broken, Trip())
+
+
+@virtual
+async def test_giving_up_waiting_for_an_execution_does_not_stop_the_saga() -> None:
+    rig = Rig(TRIP)
+    engine = await rig.launch()
+    waiting = asyncio.create_task(engine.execute(TRIP, Trip(), saga_id="left"))
+    await rig.until(lambda: "left/flight/do" in rig.bus.sent(f"{COMMANDS}agency"))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await rig.agency()
+    assert (await engine.ended("left")).status == "completed"

@@ -158,10 +158,12 @@ class Engine:
         end = self._waiting.expect_end(message.saga_id)
         self.loop.put(message.saga_id, message, Opening(end, lambda made: _check_opening(made, request_hash)))
         try:
-            return await end
+            state = await end
         finally:
             if end.cancelled():
                 self._waiting.forget(message.saga_id, end)
+        _check_request(state, request_hash)  # of one that had ended, the end is heard of before the decision
+        return state
 
     def _opening(  # noqa: PLR0917 - the arguments of `start`, on the hot path
         self, saga: Saga[C], context: C, saga_id: str, request_hash: str, correlation_id: str, traceparent: str
@@ -227,5 +229,10 @@ def _check_opening(decision: Decision, request_hash: str) -> None:
     """Raises what keeps a saga from being the one that was asked for."""
     if decision.verdict == "author_error":
         raise DefinitionError(decision.reason)
-    if decision.state.request_hash != request_hash:
+    _check_request(decision.state, request_hash)
+
+
+def _check_request(state: State, request_hash: str) -> None:
+    """Raises IdempotencyError when a saga was accepted for another request."""
+    if state.request_hash != request_hash:
         raise IdempotencyError("this idempotency key was used for a different request; use a new key")
