@@ -16,7 +16,7 @@ if [ -z "$uv" ]; then
 fi
 
 compile() {
-    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
         --no-header --no-annotate --no-emit-index-url --no-emit-package unwind --no-emit-package order-saga "$@"
 }
 
