@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -76,15 +77,21 @@ def checked_records(question: str, records: Iterable[object]) -> list[Record]:
 def storable_record(record: Record) -> bool:
     """Whether its parts are what they are declared to be; nobody checked when it was made.
 
-    An event without a name in `type` could be written, and never published. The category of sagas is theirs.
+    The category of sagas is theirs.
     """
-    event: object = record.event
-    if not isinstance(event, Struct) or record.category == SAGA:
+    stream: object = record.stream
+    category: object = record.category
+    named = isinstance(stream, str) and isinstance(category, str) and stream and category and category != SAGA
+    return bool(named) and _has_a_name(type(record.event))
+
+
+@cache
+def _has_a_name(event: type) -> bool:
+    """Whether events of this type say their name in `type`: without it they could be written, and never published."""
+    if not issubclass(event, Struct):
         return False
     shape = event.__struct_config__
-    names: tuple[object, ...] = (record.stream, record.category, shape.tag)
-    named = all(isinstance(name, str) and name for name in names)
-    return named and shape.tag_field == "type" and not shape.array_like
+    return isinstance(shape.tag, str) and bool(shape.tag) and shape.tag_field == "type" and not shape.array_like
 
 
 def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:

@@ -41,6 +41,10 @@ class Draft(Struct, gc=False):
     def record(self, records: Sequence[Record]) -> None:
         if not records:
             return
+        if len(records) == 1:  # as most have it
+            self.emit(DomainRecorded(self.at, records[0].stream, 1))
+            self.records.append(records[0])
+            return
         counts: dict[str, int] = {}
         for record in records:
             counts[record.stream] = counts.get(record.stream, 0) + 1

@@ -144,6 +144,8 @@ def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, .
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
+    if len(streams) == 1 and streams[0][0] == stream:
+        return ((stream, streams[0][1] + count),)
     have = dict(streams)
     have[stream] = have.get(stream, 0) + count
     return tuple(have.items())

@@ -96,6 +96,10 @@ def make_row(saga: Saga[Any], state: State, now: int, wake_at: int | None) -> Sa
 
 def _domain_appends(before: State, records: Sequence[Record]) -> tuple[StreamAppend, ...]:
     written = dict(before.streams)
+    if len(records) == 1:  # as most have it
+        [record] = records
+        number = written.get(record.stream, 0) + 1
+        return (StreamAppend(record.stream, record.category, number, 1, _encode([record.event])),)
     by_stream: dict[str, list[Record]] = {}
     for record in records:
         by_stream.setdefault(record.stream, []).append(record)
