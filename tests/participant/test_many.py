@@ -165,6 +165,29 @@ async def test_nothing_returned_is_yes_to_all() -> None:
     assert await inventory.ask(reserve("a"), reserve("b")) == [Answer("ok"), Answer("ok")]
 
 
+def puts_off_b(tx: list[str], commands: Sequence[Reserve], calls: Sequence[HandlerCall]) -> list[Reserved | TryAgain]:
+    given: list[Reserved | TryAgain] = []
+    for call in calls:
+        if call.saga_id == "b":
+            given.append(TryAgain("the shelf is being counted"))
+        else:
+            tx.append(call.saga_id)
+            given.append(Reserved(call.saga_id))
+    return given
+
+
+async def test_one_that_cannot_be_done_now_is_put_off_alone_and_asked_anew() -> None:
+    inventory = Inventory(puts_off_b)
+    given = await inventory.ask(reserve("a"), reserve("b"), reserve("c"))
+    assert given[1] == Answer("failed", reason="the shelf is being counted")
+    assert outcomes(given) == ["ok", "failed", "ok"]
+    assert inventory.store.state == ["a", "c"]
+    assert sorted(inventory.store.rows) == ["a/reserve/do", "c/reserve/do"]
+    inventory._reserve = inventory._write
+    assert outcomes(await inventory.ask(reserve("b"), reserve("a"))) == ["ok", "ok"]
+    assert inventory.calls == [["a", "b", "c"], ["b"]]
+
+
 def stumbles_over_b(tx: list[str], commands: Sequence[Reserve], calls: Sequence[HandlerCall]) -> list[Reserved]:
     tx.extend(call.saga_id for call in calls)
     if "b" in [call.saga_id for call in calls]:

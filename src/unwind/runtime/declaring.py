@@ -26,11 +26,17 @@ from unwind.errors import DefinitionError
 Tx = TypeVar("Tx")
 C = TypeVar("C", bound=Command)
 R = TypeVar("R", bound=Struct | Awaitable[Struct | None] | None)
-M = TypeVar("M", bound=Sequence[Struct | None] | Awaitable[Sequence[Struct | None] | None] | None)
 
 
 class TryAgain(Exception):  # noqa: N818 - reads as the order it is: raise TryAgain("…")
-    """Raised by a handler: it cannot be done now. All is taken back; the saga's policy decides when to try again."""
+    """Raised by a handler: it cannot be done now. All is taken back; the saga's policy decides when to try again.
+
+    A handler of many gives it back in place of one command's answer, and must not have written for that one.
+    """
+
+
+Said = Struct | TryAgain | None
+M = TypeVar("M", bound=Sequence[Said] | Awaitable[Sequence[Said] | None] | None)
 
 
 class HandlerCall(Struct, frozen=True):
@@ -90,10 +96,10 @@ class Participant(Generic[Tx]):
     def handles_many(self, command: type[C], *, prepare: Prepare[C] | None = None) -> "_Many[Tx, C]":
         """Decorate the function that does what all such commands of a batch ask: no two of them are of the same step.
 
-        It returns one answer for each, in their order, or None: yes to all. What it refuses it must not have written
-        for, nothing is taken back for a single one. When it raises, all it wrote is taken back and it is called
-        again for each command alone. Two processes may have batches that touch the same rows: lock them in a fixed
-        order. `prepare` as in `handles`, for each command.
+        It returns one answer for each, in their order (a `TryAgain` for what cannot be done now), or None: yes to all.
+        What it refuses or puts off it must not have written for, nothing is taken back for a single one. When it
+        raises, all it wrote is taken back and it is called again for each command alone. Two processes may have
+        batches that touch the same rows: lock them in a fixed order. `prepare` as in `handles`, for each command.
         """
         return _Many(self, command, "do", prepare)
 

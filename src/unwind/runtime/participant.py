@@ -307,6 +307,8 @@ async def _call(handle: Any, jobs: Sequence[Job]) -> Sequence[Answer]:
 def _answer(given: object) -> Answer:
     if given is None:
         return barrier.OK
+    if isinstance(given, TryAgain):
+        return failed(given)
     if not isinstance(given, Struct):
         raise TypeError(f"a handler returns a msgspec.Struct, a Refusal or None, not {type(given).__name__}")
     name, payload = str(given.__struct_config__.tag or ""), Raw(_encode(given))
