@@ -16,7 +16,7 @@ from unittest.mock import patch
 import msgspec
 from msgspec.structs import replace
 
-from unwind.core import barrier, decide, pending, rules, state
+from unwind.core import advance, barrier, decide, pending, rules, state
 from unwind.core.messages import UndoDone
 from unwind.ports import Committed, Move, StreamAppend, Unit
 from unwind.runtime import inbox, loop, unit
@@ -135,7 +135,7 @@ def compensation_gives_up() -> Patches:
             right(draft, plan, undo, reason, timed_out=timed_out)
         else:
             draft.emit(UndoDone(draft.at, undo.step, undo.attempt.number))
-            decide._advance(draft)
+            advance.advance(draft)
 
     return [swap(decide, "_undo_attempt_over", over)]
 

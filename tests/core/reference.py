@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from unwind.core.messages import Cancel, Input, Pause, Reply, Resume, Start, Tick
+from unwind.core.messages import Cancel, Input, Pause, Reply, ResolveStep, Resume, RetryStep, SkipStep, Start, Tick
 
 SECOND = 1_000_000
 TIMEOUT, DELAY, LEASE = 30 * SECOND, 10 * SECOND, 30 * SECOND
@@ -44,6 +44,7 @@ class Reference:
         self.phase = "new"
         self.begun: list[Work] = []
         self.todo: list[str] = []
+        self.left: list[str] = []
         self.undo: Work | None = None
         self.alarm = self.paused = self.no_return = False
         self.at, self.deadline, self.worker = 0, 0, ""
@@ -55,7 +56,8 @@ class Reference:
         steps = [(work.name, work.status, work.attempt) for work in self.begun]
         live = self.phase in {"running", "compensating"}
         flags = (self.alarm and live, self.paused and live)
-        return self.phase, steps, self.todo if self.phase == "compensating" else [], undo, *flags, self.no_return
+        todo = self.todo if self.phase == "compensating" else []
+        return self.phase, steps, todo, undo, *flags, self.no_return, self.left
 
     def feed(self, message: Input, at: int, worker: str) -> None:
         """One input."""
@@ -90,6 +92,43 @@ class Reference:
                     if work.status == "backoff":
                         self.again(work)
                 self.go()
+            case RetryStep() | ResolveStep() | SkipStep():
+                if not self.paused:
+                    self.mended(message)
+
+    # ------------------------------------------------------------------------------------------------ what is blocked
+
+    def mended(self, act: RetryStep | ResolveStep | SkipStep) -> None:
+        work = self.undo
+        if self.phase == "running":
+            work = self.begun[-1] if self.begun and self.begun[-1].status in {"outstanding", "backoff"} else None
+        waits = work is not None and work.status == "backoff"
+        if not self.alarm and not (isinstance(act, RetryStep) and waits):
+            return
+        name = work.name if work else self.todo[0] if self.todo else self.parts[len(self.begun)].name
+        if act.step not in {"", name}:
+            return
+        if isinstance(act, RetryStep):
+            self.alarm = False
+            if work is not None and (waits or self.part[name].shape == "command"):
+                self.again(work)
+        elif self.phase == "compensating":
+            self.todo.remove(name)
+            self.left += [name] * isinstance(act, SkipStep)
+            self.undo, self.alarm = None, False
+        elif isinstance(act, ResolveStep):
+            if work is None or (self.part[name].shape == "command" and bytes(act.reply) == b"null"):
+                return
+            work.status, self.alarm = "done", False
+        elif work is None:
+            self.begun.append(Work(name, "skipped", self.at))
+            self.no_return |= self.part[name].kind == "pivot"
+            self.alarm = False
+        elif self.no_return:
+            work.status, self.alarm = "skipped", False
+        else:
+            return
+        self.go()
 
     # ------------------------------------------------------------------------------------------------------- movement
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.core.trips import BOOKED, Booked, Trip, booking, diary, errand, pivotal, trip
+from tests.core.trips import BOOKED, Book, Booked, Trip, booking, diary, errand, pivotal, trip
 
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.saga import SKIP, Fail, Kind
@@ -18,7 +18,10 @@ from unwind.testing.scenario import (
     ok,
     pause,
     refused,
+    resolve,
     resume,
+    retry,
+    skip,
     undo_failed,
     undo_refused,
     undone,
@@ -84,6 +87,17 @@ def has_actions_and_records() -> Scenario[Trip]:
     return scenario.at(30).when(cancel()).when(ok("visa")).when(undone("visa"))
 
 
+def was_mended_by_hand() -> Scenario[Trip]:
+    scenario = Scenario(pivotal()).given(Trip()).when(ok("flight", Booked("f"))).when(ok("hotel", Booked("h")))
+    scenario = scenario.when(refused("car", "no cars")).when(retry("car", Book("car"), reason="by phone"))
+    return scenario.when(refused("car", "none at all")).when(resolve("car", Booked("c"), evidence="a paper slip"))
+
+
+def was_left_undone() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).when(refused("hotel", "full")).when(undo_refused("flight", "late"))
+    return scenario.when(skip("flight", "worth less than the fee"))
+
+
 def turned_by_a_guard_before_the_pivot() -> Scenario[Trip]:
     saga = trip(booking("flight"), booking("hotel", Kind.PIVOT, verdict=Fail("too dear")))
     return Scenario(saga).given(Trip()).when(ok("flight", Booked("f")))
@@ -103,6 +117,8 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         passed_the_pivot,
         has_actions_and_records,
         turned_by_a_guard_before_the_pivot,
+        was_mended_by_hand,
+        was_left_undone,
     )
 }
 

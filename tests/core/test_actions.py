@@ -4,12 +4,12 @@ import pytest
 from tests.core.trips import BOOKED, SECONDS, Trip, booking, errand, trip
 
 from unwind.core.decide import decide
+from unwind.core.effects import RunAction
 from unwind.core.messages import (
     ActionTakenOver,
     CompensationStarted,
     Moment,
     Reply,
-    RunAction,
     SagaCompensated,
     SagaResumed,
     StepDone,

@@ -22,6 +22,8 @@ NAMES = {
     "action_taken_over/1",
     "compensation_started/1",
     "domain_recorded/1",
+    "resolved_by_hand/1",
+    "retry_ordered/1",
     "saga_blocked/1",
     "saga_compensated/1",
     "saga_completed/1",
@@ -39,6 +41,7 @@ NAMES = {
     "undo_done/1",
     "undo_failed/1",
     "undo_retried/1",
+    "undo_skipped/1",
     "undo_started/1",
 }
 

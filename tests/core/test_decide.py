@@ -8,6 +8,7 @@ from tests.core.trips import BOOKED, SECONDS, Booked, Trip, Unbook, booking, dia
 
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
+from unwind.core.effects import SendCommand
 from unwind.core.messages import (
     Cancel,
     CompensationStarted,
@@ -20,7 +21,6 @@ from unwind.core.messages import (
     SagaCompensated,
     SagaCompleted,
     SagaStarted,
-    SendCommand,
     Start,
     StepDone,
     StepFailed,

@@ -15,6 +15,7 @@ from tests.core.trips import TWICE, Trip, booking, diary, errand, trip
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
+from unwind.core.effects import RunAction, SendCommand
 from unwind.core.messages import (
     Cancel,
     CompensationStarted,
@@ -23,11 +24,12 @@ from unwind.core.messages import (
     Moment,
     Pause,
     Reply,
+    ResolveStep,
     Resume,
-    RunAction,
+    RetryStep,
     SagaCompensated,
     SagaCompleted,
-    SendCommand,
+    SkipStep,
     Start,
     StepDone,
     StepRefused,
@@ -36,6 +38,7 @@ from unwind.core.messages import (
     StepStarted,
     Tick,
     UndoDone,
+    UndoSkipped,
     UndoStarted,
     effect_id,
 )
@@ -81,6 +84,7 @@ def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
+MOVES += ["retry", "resolve", "skip"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
 PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 
@@ -168,6 +172,12 @@ class Story:
                 return Cancel("a")
             case "pause":
                 return Pause("a")
+            case "retry":
+                return RetryStep("a", step=("", step)[two % 2])
+            case "resolve":
+                return ResolveStep("a", step=("", step)[two % 2], evidence="e", reply=(GOOD, BAD)[one % 2])
+            case "skip":
+                return SkipStep("a", step=("", step)[two % 2])
             case _:
                 return Resume("a")
 
@@ -180,7 +190,7 @@ def seen(state: State) -> Any:
     undo = None if state.undo is None else (state.undo.step, state.undo.status, state.undo.attempt.number)
     steps = [(run.step, run.status, run.attempt.number) for run in state.runs]
     flags = (state.blocked is not None and state.live, state.paused and state.live)
-    return state.status, steps, list(state.targets), undo, *flags, state.pivoted
+    return state.status, steps, list(state.targets), undo, *flags, state.pivoted, list(state.left)
 
 
 def check_log(saga: Saga[Trip], log: list[Event]) -> None:
@@ -193,7 +203,7 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
     skipped = [event.step for event in log if isinstance(event, StepSkipped)]
     refused = {event.step for event in log if isinstance(event, StepRefused)}
     refused |= {event.step for event in log if isinstance(event, StepSettled) and event.outcome == "refused"}
-    undone = [event.step for event in log if isinstance(event, UndoDone)]
+    undone = [event.step for event in log if isinstance(event, UndoDone | UndoSkipped)]
     settled = {event.step: place for place, event in enumerate(log) if isinstance(event, StepSettled)}
     over = {event.step: place for place, event in enumerate(log) if isinstance(event, UndoStarted)}
     assert all(place < over.get(name, len(log)) for name, place in settled.items()), "settled before it is undone"

@@ -12,7 +12,8 @@ from tests.order_saga.services import Services, open_services
 from order_saga.application.context import OrderContext
 from order_saga.application.order_saga import order_saga
 from unwind.core.decide import decide
-from unwind.core.messages import Input, Moment, Reply, SendCommand, Start, Tick
+from unwind.core.effects import SendCommand
+from unwind.core.messages import Input, Moment, Reply, Start, Tick
 from unwind.core.pending import due, pending
 from unwind.core.state import NEW, State
 from unwind.ports import Store

@@ -10,7 +10,8 @@ from msgspec import Raw
 from tests.core.trips import Trip, trip
 from tests.runtime.rig import Deed, Rig, at_once, virtual
 
-from unwind.core.messages import ActionTakenOver, Reply, RunAction, StepFailed, UndoDone
+from unwind.core.effects import RunAction
+from unwind.core.messages import ActionTakenOver, Reply, StepFailed, UndoDone
 from unwind.core.saga import ActionCall, Refused, Retry, Saga
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.limits import SECOND

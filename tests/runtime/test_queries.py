@@ -33,7 +33,9 @@ from unwind.core.saga import SKIP, Saga
 from unwind.core.state import NEW, State
 from unwind.errors import NotFoundError
 from unwind.ports import SagaRow, StreamAppend, Unit
-from unwind.runtime.queries import Queries, instant, tell
+from unwind.runtime.history import tell
+from unwind.runtime.instants import instant
+from unwind.runtime.queries import Queries
 from unwind.stores.memory import MemoryStore
 
 SECOND = 1_000_000

@@ -40,6 +40,8 @@ def _commands(story: Story) -> Iterator[Finding]:
     """A command is frozen in the log: what goes out is what stands there, however often it is sent."""
     known = {**story.order, "amount": story.order["total"]}
     for effect, command in story.asked.items():
+        if effect.partition("/")[0] in story.by_hand:
+            continue
         expected = None
         if effect in _COMMANDS:
             service, name, fields = _COMMANDS[effect]

@@ -45,6 +45,10 @@ class Automaton:
         """The step being undone, and how that stands."""
         self.paused = False
         self.blocked = False
+        self.resolved = ""
+        """The step that a person has just done or undone: that it is over follows."""
+        self.sent: set[str] = set()
+        """Effects that are asked for with a command: a retry ends their attempt, an action's goes on."""
         self.streams: dict[str, int] = {}
         """Number of domain events by stream."""
         self._number = 0
@@ -82,7 +86,15 @@ class Automaton:
         self._attempt(f"{step}/do", event, 1)
 
     def _step_skipped(self, event: Event) -> None:
-        self.runs[self._begin(event)] = "skipped"
+        step = str(event["step"])
+        if event.get("actor"):
+            self._in_need(event)
+        if step in self.runs:
+            fits = self.status == "running" and self.runs[step] in _OPEN and bool(self.pivot) and event.get("actor")
+            self._expect(bool(fits), Rule.PIVOT, f"{step} skipped", "only what was not begun, or is past the pivot")
+            self.runs[step], self.blocked = "skipped", False
+        else:
+            self.runs[self._begin(event)] = "skipped"
 
     def _begin(self, event: Event) -> str:
         """A step may begin: the saga runs forward, and the steps before are over."""
@@ -102,6 +114,7 @@ class Automaton:
         self._expect(fits, Rule.LEGAL, f"{event['type']} {step}", f"{step} to be {' or '.join(allowed)}")
         self._same_attempt(f"{step}/do", event)
         self.runs[step] = status
+        self.resolved = ""
         self.blocked = self.blocked and status not in {"done", "refused"}
 
     def _step_retried(self, event: Event) -> None:
@@ -154,7 +167,34 @@ class Automaton:
     def _undo_done(self, event: Event) -> None:
         self._under_way(event, _OPEN)
         self.targets.remove(self.undo[0])
+        self.undo, self.blocked, self.resolved = ("", ""), False, ""
+
+    def _undo_skipped(self, event: Event) -> None:
+        self._in_need(event)
+        self._expect(self.targets[:1] == [event["step"]], Rule.REVERSE, f"undo of {event['step']} skipped", "the next")
+        self.targets.remove(event["step"])
         self.undo, self.blocked = ("", ""), False
+
+    def _retry_ordered(self, event: Event) -> None:
+        step, undone = str(event["step"]), event["direction"] == "undo"
+        run = self.undo[1] if undone else self.runs.get(step, "")
+        needed = not self.paused and (self.blocked or run == "backoff")
+        self._expect(needed, Rule.LEGAL, f"retry of {step} ordered", "something blocked, or in a backoff")
+        if run in _OPEN and f"{step}/{event['direction']}" in self.sent:
+            if undone:
+                self.undo = (step, "backoff")
+            else:
+                self.runs[step] = "backoff"
+        self.blocked = False
+
+    def _resolved_by_hand(self, event: Event) -> None:
+        self._in_need(event)
+        self._expect(not self.resolved, Rule.LEGAL, f"{event['step']} resolved again", "resolved once")
+        self.resolved = str(event["step"])
+
+    def _in_need(self, event: Event) -> None:
+        found = f"{event['type']} {event['step']} by {event['actor']}"
+        self._expect(self.blocked and not self.paused, Rule.LEGAL, found, "a saga that needs a person")
 
     def _under_way(self, event: Event, statuses: tuple[str, ...]) -> None:
         step = str(event["step"])
@@ -197,6 +237,8 @@ class Automaton:
         found = event["attempt"].get("number", 1)
         self._expect(found == number, Rule.LEGAL, f"attempt {found} of {effect}", f"attempt {number}")
         self.attempts[effect] = number
+        if event.get("command") is not None:
+            self.sent.add(effect)
 
     def _same_attempt(self, effect: str, event: Event) -> None:
         found, under_way = event["attempt"], self.attempts[effect]
@@ -218,6 +260,9 @@ class Automaton:
         "saga_blocked/1": _blocked,
         "saga_paused/1": _paused,
         "saga_resumed/1": _resumed,
+        "retry_ordered/1": _retry_ordered,
+        "resolved_by_hand/1": _resolved_by_hand,
+        "undo_skipped/1": _undo_skipped,
         "domain_recorded/1": _recorded,
         "saga_completed/1": _completed,
         "saga_compensated/1": _compensated,

@@ -167,7 +167,7 @@ def check_effects(story: Story, effects: Effects, floors: dict[str, int]) -> Ite
     else:
         yield from _of_this_order(story, effects)
     if story.status == "compensated":
-        yield from _nothing_left(effects)
+        yield from _nothing_left(story, effects)
 
 
 def _at_most_once(effects: Effects) -> Iterator[Finding]:
@@ -218,40 +218,46 @@ def _outcome(effects: Effects, effect: str) -> str:
 
 def _as_ordered(story: Story, effects: Effects) -> Iterator[Finding]:
     order, customer, contents = story.order["order_id"], story.order["customer_id"], story.contents
-    pairs: list[tuple[str, list[Any], list[Any]]] = [
-        ("reservations", effects.reservations, [(order, "open", contents)]),
-        ("charges", effects.charges, [(order, customer, story.order["total"])]),
-        ("refunds", effects.refunds, []),
-        ("shipments", effects.shipments, [(order, customer, "active", contents)]),
+    pairs: list[tuple[str, str, list[Any], list[Any]]] = [
+        (RESERVE, "reservations", effects.reservations, [(order, "open", contents)]),
+        (PAY, "charges", effects.charges, [(order, customer, story.order["total"])]),
+        (PAY, "refunds", effects.refunds, []),
+        (SHIP, "shipments", effects.shipments, [(order, customer, "active", contents)]),
     ]
-    for name, rows, expected in pairs:
+    for step, name, rows, expected in pairs:
         found = [row[1:] for row in rows]
-        if found != expected:
+        if found != expected and step not in story.by_hand:
             yield Finding(Rule.COMPLETED, f"{name} {found}", f"{expected}")
 
 
 def _of_this_order(story: Story, effects: Effects) -> Iterator[Finding]:
     """What was held, taken and sent is what was ordered, whatever became of it since."""
     order, customer, contents = story.order["order_id"], story.order["customer_id"], story.contents
-    triples: list[tuple[str, list[Any], Any]] = [
-        ("reservation", [(row.order, row.lines) for row in effects.reservations], (order, contents)),
-        ("charge", [row[1:] for row in effects.charges], (order, customer, story.order["total"])),
+    kinds: list[tuple[str, str, list[Any], Any]] = [
+        (RESERVE, "reservation", [(row.order, row.lines) for row in effects.reservations], (order, contents)),
+        (PAY, "charge", [row[1:] for row in effects.charges], (order, customer, story.order["total"])),
         (
+            SHIP,
             "shipment",
             [(row.order, row.customer, row.contents) for row in effects.shipments],
             (order, customer, contents),
         ),
     ]
-    for name, found, expected in triples:
+    for step, name, found, expected in kinds:
         for row in found:
-            if row != expected:
+            if row != expected and step not in story.by_hand:
                 yield Finding(Rule.ASKED, f"a {name} of {row}", f"{expected}")
 
 
-def _nothing_left(effects: Effects) -> Iterator[Finding]:
+def _nothing_left(story: Story, effects: Effects) -> Iterator[Finding]:
     open_reservations = [row for row in effects.reservations if row.status == "open"]
     active_shipments = [row for row in effects.shipments if row.status == "active"]
     kept = [] if effects.refunds else effects.charges
-    for name, rows in (("open reservations", open_reservations), ("charges", kept), ("shipments", active_shipments)):
-        if rows:
+    left = (
+        (RESERVE, "open reservations", open_reservations),
+        (PAY, "charges", kept),
+        (SHIP, "shipments", active_shipments),
+    )
+    for step, name, rows in left:
+        if rows and step not in story.by_hand:
             yield Finding(Rule.UNDONE, f"{name} {rows}", "none")

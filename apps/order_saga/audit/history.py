@@ -13,6 +13,7 @@ Commit = tuple[int, int, bytes, int]
 
 _ANSWERED = {"step_done/1": ("do", "ok"), "step_refused/1": ("do", "refused"), "undo_done/1": ("undo", "ok")}
 _ASKED = {"step_started/1": "do", "undo_started/1": "undo"}
+_BY_HAND = ("resolved_by_hand/1", "undo_skipped/1", "step_skipped/1", "retry_ordered/1")
 _ORDER_EVENT = {
     "reserve_inventory": "order.reserved/1",
     "process_payment": "order.paid/1",
@@ -47,6 +48,8 @@ class Story(NamedTuple):
     """What was answered to them."""
     streams: dict[str, int]
     """Number of domain events by stream."""
+    by_hand: frozenset[str]
+    """Steps that a person did, undid, changed or left out: what became of their effects is theirs to say."""
 
     @property
     def ended(self) -> bool:
@@ -77,17 +80,22 @@ def read_story(saga_id: str, commits: Iterable[Commit]) -> tuple[Story, list[Fin
         findings = _judge(automaton, events)
     known = order = events[0].get("context", {}) if events else {}
     ending, asked, answered = "", {}, {}
+    by_hand: set[str] = set()
     for event in events:
         name, step = str(event.get("type")), event.get("step")
         ending = ending or TERMINAL.get(name, "")
+        if name in _BY_HAND and event.get("actor") and (name != "retry_ordered/1" or event.get("command")):
+            by_hand.add(str(step))
         if name in _ASKED:
             asked[f"{step}/{_ASKED[name]}"] = event.get("command")
         elif name in _ANSWERED:
             direction, outcome = _ANSWERED[name]
-            answered[f"{step}/{direction}"] = Told(outcome, event.get("reply"))
+            if step not in by_hand:
+                answered[f"{step}/{direction}"] = Told(outcome, event.get("reply"))
             known = event.get("context") or known
     status = ending or automaton.shown_status
-    return Story(saga_id, status, not findings, events, order, known, asked, answered, automaton.streams), findings
+    hands, streams = frozenset(by_hand), automaton.streams
+    return Story(saga_id, status, not findings, events, order, known, asked, answered, streams, hands), findings
 
 
 def _judge(automaton: Automaton, events: list[dict[str, Any]]) -> list[Finding]:

@@ -41,7 +41,10 @@ class Totals:
         refused = [effects.answers[f"{step}/do"].name for step in STEPS if effects.refused(step)]
         self.tombstones += refused.count(_LATE)
         self.refusals += len(refused) - refused.count(_LATE)
-        if story.status == "completed":
+        if story.by_hand:
+            self.taken += effects.net
+            self.held.update(effects.held)
+        elif story.status == "completed":
             self.taken += story.order["total"]
             self.held.update(story.contents)
         elif not story.ended:

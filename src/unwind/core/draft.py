@@ -10,7 +10,9 @@ from unwind.core.messages import Attempt, Direction, DomainRecorded, Event, Mome
 from unwind.core.saga import Saga, StepPlan
 from unwind.core.state import EVOLVE, State
 
-Verdict = Literal["accepted", "ignored", "exists", "ended", "past_pivot", "author_error"]
+Verdict = Literal[
+    "accepted", "ignored", "exists", "ended", "past_pivot", "author_error", "conflict", "unfit", "invalid"
+]
 
 
 class Decision(Struct, frozen=True, gc=False):

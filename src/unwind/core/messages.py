@@ -1,4 +1,4 @@
-"""Everything that goes into the machine and comes out of it: inputs, events, effects. Closed unions of frozen values.
+"""Everything that goes into the machine, and what it records: inputs and events. Closed unions of frozen values.
 
 Instants are integers, microseconds since the Unix epoch (UTC); durations are integers in microseconds. Payloads are
 JSON bytes (`msgspec.Raw`), opaque to the machine.
@@ -70,28 +70,52 @@ class Tick(Struct, frozen=True, gc=False):
     """Effect id → until when its runner holds it."""
 
 
-class Cancel(Struct, frozen=True, gc=False):
+class OperatorAct(Struct, frozen=True, gc=False):
+    """What a person orders. An act that names a version counts only while that is the saga's version."""
+
+    actor: str
+    reason: str = ""
+    expected_version: int | None = None
+
+
+class Cancel(OperatorAct, frozen=True, gc=False):
     """An operator or client wants everything undone."""
 
-    actor: str
-    reason: str = ""
 
-
-class Pause(Struct, frozen=True, gc=False):
+class Pause(OperatorAct, frozen=True, gc=False):
     """An operator wants no new work begun. Replies are still recorded."""
 
-    actor: str
-    reason: str = ""
 
-
-class Resume(Struct, frozen=True, gc=False):
+class Resume(OperatorAct, frozen=True, gc=False):
     """An operator wants what is outstanding driven now: un-pauses, ends a backoff, retries what is blocked."""
 
-    actor: str
-    reason: str = ""
+
+class RetryStep(OperatorAct, frozen=True, gc=False):
+    """An operator wants what is blocked, or in a backoff, tried anew at once."""
+
+    step: str = ""
+    """Which; empty: whatever it is."""
+    command: Raw | None = None
+    """A payload to send in place of the step's."""
 
 
-Input = Reply | Start | Tick | Cancel | Pause | Resume
+class ResolveStep(OperatorAct, frozen=True, gc=False):
+    """A person has done, or undone, what is blocked, and says how it is known."""
+
+    step: str = ""
+    evidence: str = ""
+    reference: str = ""
+    reply: Raw = NULL
+    """What the participant would have answered to the step; of no use for an undo."""
+
+
+class SkipStep(OperatorAct, frozen=True, gc=False):
+    """A person answers for it that what is blocked is left out."""
+
+    step: str = ""
+
+
+Input = Reply | Start | Tick | Cancel | Pause | Resume | RetryStep | ResolveStep | SkipStep
 
 # --------------------------------------------------------------------------------------------------------------- events
 
@@ -152,12 +176,14 @@ class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
 
 
 class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
-    """A guard said skip."""
+    """A guard said skip, or an operator did."""
 
     step: str
     reason: str = ""
     pivot: bool = False
     """The pivot itself was skipped: from here there is only forward all the same."""
+    actor: str = ""
+    """Who skipped what was blocked, begun or not; empty: the guard said so."""
 
 
 class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_done/1"):
@@ -289,6 +315,36 @@ class SagaResumed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
     reason: str = ""
 
 
+class RetryOrdered(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="retry_ordered/1"):
+    """An operator wants what is blocked, or in a backoff, tried anew at once."""
+
+    step: str
+    direction: Direction
+    actor: str
+    reason: str = ""
+    command: CommandCall | None = None
+    """What is sent from now on, where the operator replaced it."""
+    replaced: CommandCall | None = None
+
+
+class ResolvedByHand(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="resolved_by_hand/1"):
+    """A person did, or undid, what was blocked. That it is done follows."""
+
+    step: str
+    direction: Direction
+    actor: str
+    evidence: str
+    reference: str = ""
+
+
+class UndoSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_skipped/1"):
+    """A person answers for it that the step stays as it is, done perhaps."""
+
+    step: str
+    actor: str
+    reason: str = ""
+
+
 class DomainRecorded(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="domain_recorded/1"):
     """Domain events went to another stream in the same transaction."""
 
@@ -326,35 +382,12 @@ Event = (
     | SagaBlocked
     | SagaPaused
     | SagaResumed
+    | RetryOrdered
+    | ResolvedByHand
+    | UndoSkipped
 )
 
-# -------------------------------------------------------------------------------------------------------------- effects
-
-
-class SendCommand(Struct, frozen=True, gc=False):
-    """A command to send, again and again until it is answered."""
-
-    saga_id: str
-    step: str
-    direction: Direction
-    attempt: int
-    command: CommandCall
-    retriable: bool = False
-    """Past the pivot there is no way back: a refusal is not final, the participant will be asked again."""
-
-
-class RunAction(Struct, frozen=True, gc=False):
-    """A local action that `runner`, and nobody else, runs."""
-
-    saga_id: str
-    step: str
-    direction: Direction
-    attempt: int
-    runner: str
-    context: Raw
-
-
-Effect = SendCommand | RunAction
+# -------------------------------------------------------------------------------------------------------- domain events
 
 
 class Record(Struct, frozen=True, gc=False):

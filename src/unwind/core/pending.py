@@ -1,6 +1,7 @@
 """What a state asks for: the effects to have in flight, and when to wake the saga at the latest."""
 
-from unwind.core.messages import Direction, Effect, RunAction, SendCommand
+from unwind.core.effects import Effect, RunAction, SendCommand
+from unwind.core.messages import Direction
 from unwind.core.rules import deadline_holds
 from unwind.core.state import LIVE, State, StepRun
 

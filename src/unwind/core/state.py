@@ -18,6 +18,8 @@ from unwind.core.messages import (
     CompensationStarted,
     DomainRecorded,
     Event,
+    ResolvedByHand,
+    RetryOrdered,
     SagaBlocked,
     SagaCompensated,
     SagaCompleted,
@@ -35,6 +37,7 @@ from unwind.core.messages import (
     UndoDone,
     UndoFailed,
     UndoRetried,
+    UndoSkipped,
     UndoStarted,
 )
 
@@ -81,6 +84,8 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     targets: tuple[str, ...] = ()
     """Steps still to undo, next first."""
     undo: StepRun | None = None
+    left: tuple[str, ...] = ()
+    """Steps whose undo an operator skipped: they stay as they are, for good."""
     paused: bool = False
     blocked: Blocked | None = None
     pivoted: bool = False
@@ -207,10 +212,13 @@ def _step_done(state: State, event: StepDone) -> State:
 
 
 def _step_skipped(state: State, event: StepSkipped) -> State:
+    begun = state.run(event.step) is not None
     return replace(
         state,
         version=state.version + 1,
-        runs=(*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
+        runs=_replace_run(state, event.step, status="skipped")
+        if begun
+        else (*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
         pivoted=state.pivoted or event.pivot,
         blocked=None,
         outcomes=state.outcomes + 1,
@@ -281,6 +289,33 @@ def _undo_done(state: State, event: UndoDone) -> State:
     )
 
 
+def _undo_skipped(state: State, event: UndoSkipped) -> State:
+    left = (*state.left, event.step)
+    targets = tuple([name for name in state.targets if name != event.step])
+    version, outcomes = state.version + 1, state.outcomes + 1
+    return replace(state, version=version, undo=None, targets=targets, left=left, blocked=None, outcomes=outcomes)
+
+
+def _retry_ordered(state: State, event: RetryOrdered) -> State:
+    """What was sent is over: a backoff that ends now, for the attempt that follows."""
+    version = state.version + 1
+    if event.direction == "undo":
+        undo = state.undo and _over(state.undo, event)
+        return replace(state, version=version, undo=undo, blocked=None)
+    runs = tuple(_over(run, event) if run.step == event.step else run for run in state.runs)
+    return replace(state, version=version, runs=runs, blocked=None)
+
+
+def _over(run: StepRun, event: RetryOrdered) -> StepRun:
+    if run.command is None:
+        return run
+    return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)
+
+
+def _resolved_by_hand(state: State, _: ResolvedByHand) -> State:
+    return replace(state, version=state.version + 1)
+
+
 def _action_taken_over(state: State, event: ActionTakenOver) -> State:
     if event.direction == "undo":
         return replace(state, version=state.version + 1, undo=state.undo and _taken(state.undo, event))
@@ -339,6 +374,9 @@ EVOLVE: dict[type, Callable[[State, Any], State]] = {
     SagaBlocked: _saga_blocked,
     SagaPaused: _saga_paused,
     SagaResumed: _saga_resumed,
+    RetryOrdered: _retry_ordered,
+    ResolvedByHand: _resolved_by_hand,
+    UndoSkipped: _undo_skipped,
     DomainRecorded: _domain_recorded,
     SagaCompleted: _saga_completed,
     SagaCompensated: _saga_compensated,

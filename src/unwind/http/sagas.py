@@ -1,4 +1,4 @@
-"""Routes about any saga: look, list, cancel, pause, resume."""
+"""Routes that look at sagas: one, its history, a list."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, get_args
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, SkipValidation
 from msgspec import Raw, Struct
@@ -16,11 +16,11 @@ from msgspec.structs import replace
 
 from unwind.core.state import ShownStatus
 from unwind.errors import NotFoundError
-from unwind.http.bodies import read_optional_json
 from unwind.http.openapi import Answer, Docs, Parameter
 from unwind.http.problems import FieldError, invalid
 from unwind.runtime.engine import Engine
-from unwind.runtime.queries import ActEntry, HistoryEntry, Queries, SagaSummary, SagaView
+from unwind.runtime.history import ActEntry, HistoryEntry
+from unwind.runtime.queries import Queries, SagaSummary, SagaView
 
 AnyRequest = Request[Any, Any, Any]
 TheEngine = NamedDependency[SkipValidation[Engine]]
@@ -32,23 +32,8 @@ TheShows = NamedDependency[SkipValidation[Shows]]
 STATUSES = get_args(ShownStatus)
 MAX_PAGE = 200
 _PAGE = 50
-_ACTOR = "anonymous"
 _MAX_ID = 255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class ActRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why an operator does this; kept in the saga's history."""
-
-    reason: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-
-
-class Acted(Struct, frozen=True):
-    """An operator's act was recorded."""
-
-    saga_id: str
-    status: str
-    message: str
 
 
 class SagaHistory(Struct, frozen=True):
@@ -69,7 +54,6 @@ class SagaList(Struct, frozen=True):
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
-_act_request = Decoder(ActRequest)
 _cursor = Decoder(tuple[Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)], str])
 _instant = {"type": "string", "format": "date-time"}
 
@@ -87,7 +71,7 @@ LIST_PARAMETERS = (
 )
 
 
-def _known(saga_id: str) -> str:
+def known(saga_id: str) -> str:
     """An id that a store may be asked for."""
     if len(saga_id) > _MAX_ID or not saga_id.isprintable():
         raise NotFoundError("there is no such saga")
@@ -99,12 +83,6 @@ def _shows(description: str, body: type) -> Docs:
 
 
 _LIST = Docs((Answer(200, "A page of sagas", SagaList),), (422, 503), parameters=LIST_PARAMETERS)
-_ACT = Docs(
-    (Answer(202, "It is recorded and under way", Acted),),
-    (400, 404, 409, 413, 415, 422, 503),
-    request=ActRequest,
-    request_required=False,
-)
 
 
 @get("/sagas", docs=_LIST)
@@ -125,7 +103,7 @@ async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
 @get("/sagas/{saga_id:str}", docs=_shows("The saga as it is now", SagaView))
 async def show_saga(saga_id: FromPath[str], queries: TheQueries, shows: TheShows) -> SagaView:
     """Show a saga."""
-    view = await queries.show(_known(saga_id))
+    view = await queries.show(known(saga_id))
     show = shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
 
@@ -133,51 +111,11 @@ async def show_saga(saga_id: FromPath[str], queries: TheQueries, shows: TheShows
 @get("/sagas/{saga_id:str}/history", docs=_shows("All attempts and acts", SagaHistory))
 async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHistory:
     """Show how a saga came to where it is."""
-    history = await queries.history(_known(saga_id))
+    history = await queries.history(known(saga_id))
     return SagaHistory(saga_id, history.entries, history.acts)
 
 
-@post("/sagas/{saga_id:str}/cancel", status_code=202, docs=_ACT)
-async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
-    """Undo a saga.
-
-    Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
-    """
-    reason = await _reason(request)
-    await engine.cancel(_known(saga_id), actor=_ACTOR, reason=reason)
-    return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
-
-
-@post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT)
-async def resume_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
-    """Drive a saga on.
-
-    Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
-    """
-    reason = await _reason(request)
-    await engine.resume(_known(saga_id), actor=_ACTOR, reason=reason)
-    return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
-
-
-@post("/sagas/{saga_id:str}/pause", status_code=202, docs=_ACT)
-async def pause_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
-    """Begin nothing new in a saga.
-
-    Answers that are under way are still recorded. Resume or cancel ends the pause.
-    """
-    reason = await _reason(request)
-    await engine.pause(_known(saga_id), actor=_ACTOR, reason=reason)
-    return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
-
-
-async def _reason(request: AnyRequest) -> str:
-    given = await read_optional_json(request, _act_request, ActRequest())
-    if not all(character.isprintable() or character == "\n" for character in given.reason):
-        raise invalid(FieldError("reason", "control characters are not allowed"))
-    return given.reason
-
-
-saga_routes = [list_sagas, show_saga, saga_history, cancel_saga, resume_saga, pause_saga]
+saga_routes = [list_sagas, show_saga, saga_history]
 
 # ---------------------------------------------------------------------------------------------------- query parameters
 

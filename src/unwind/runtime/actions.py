@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from unwind.core.author import storable
-from unwind.core.messages import NULL, Reply, RunAction, effect_id
+from unwind.core.effects import RunAction
+from unwind.core.messages import NULL, Reply, effect_id
 from unwind.core.saga import ActionCall, Refusal, Saga, StepPlan
 from unwind.errors import UnavailableError
 from unwind.ports import Clock, Store

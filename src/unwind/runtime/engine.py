@@ -1,6 +1,7 @@
 """What callers may ask of a worker: start, cancel, pause, resume. Each answer is durable when it is given."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from unwind.core.draft import Decision
-from unwind.core.messages import Cancel, Input, Pause, Resume, Start
+from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
 from unwind.core.saga import Saga
 from unwind.core.state import State
 from unwind.errors import (
@@ -27,6 +28,8 @@ from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.waiting import Opening, Waiting
 
 C = TypeVar("C")
+_PLACE = re.compile(r" - at `\$(\S*)`")
+"""How msgspec says where in a document something does not fit."""
 
 
 class Started(Struct, frozen=True):
@@ -192,30 +195,83 @@ class Engine:
             raise NotFoundError(f"there is no saga {saga_id}")
         return state
 
-    async def cancel(self, saga_id: str, *, actor: str, reason: str = "") -> State:
-        """Undo everything. Repeating it is harmless. Raises NotFoundError, StateError (ended, or past the pivot)."""
-        return await self._control(saga_id, Cancel(actor, reason))
+    async def cancel(self, saga_id: str, *, actor: str, reason: str = "", expected_version: int | None = None) -> State:
+        """Undo everything. Repeating it is harmless.
 
-    async def pause(self, saga_id: str, *, actor: str, reason: str = "") -> State:
-        """Begin nothing new until resumed. Raises NotFoundError, StateError (ended)."""
-        return await self._control(saga_id, Pause(actor, reason))
+        An `expected_version` makes this act, like each of those below, count only while that is the saga's version.
 
-    async def resume(self, saga_id: str, *, actor: str, reason: str = "") -> State:
-        """Drive now what is outstanding; un-pause; retry what is blocked. Raises NotFoundError, StateError (ended)."""
-        return await self._control(saga_id, Resume(actor, reason))
+        Raises NotFoundError, StateError (ended, past the pivot, or another version).
+        """
+        return await self._control(saga_id, Cancel(actor, reason, expected_version))
 
-    async def _control(self, saga_id: str, message: Input) -> State:
+    async def pause(self, saga_id: str, *, actor: str, reason: str = "", expected_version: int | None = None) -> State:
+        """Begin nothing new until resumed. Raises NotFoundError, StateError (ended, or another version)."""
+        return await self._control(saga_id, Pause(actor, reason, expected_version))
+
+    async def resume(self, saga_id: str, *, actor: str, reason: str = "", expected_version: int | None = None) -> State:
+        """Drive now what is outstanding; un-pause; retry what is blocked.
+
+        Raises NotFoundError, StateError (ended, or another version).
+        """
+        return await self._control(saga_id, Resume(actor, reason, expected_version))
+
+    async def retry(
+        self,
+        saga_id: str,
+        *,
+        actor: str,
+        reason: str = "",
+        step: str = "",
+        command: Raw | None = None,
+        expected_version: int | None = None,
+    ) -> State:
+        """Begin a fresh attempt at what is blocked, or in a backoff; `step` says which it should be.
+
+        `command` replaces the payload that is sent from now on. It must fit the type of the step's own command. Where
+        the participant has stored an answer already, that one counts.
+
+        Raises NotFoundError, StateError (nothing of the kind, or another version), InputError (it does not fit).
+        """
+        return await self._control(saga_id, RetryStep(actor, reason, expected_version, step, command), "command")
+
+    async def resolve(
+        self,
+        saga_id: str,
+        *,
+        actor: str,
+        evidence: str,
+        reference: str = "",
+        step: str = "",
+        reply: Raw = NULL,
+        expected_version: int | None = None,
+    ) -> State:
+        """Take what is blocked as done, or undone: a person did it, and says how it is known.
+
+        `reply` is what the participant would have answered to the step; it goes through `succeeded`.
+
+        Raises NotFoundError, StateError (nothing is blocked, or another version), InputError (the reply does not fit).
+        """
+        act = ResolveStep(actor, "", expected_version, step, evidence, reference, reply)
+        return await self._control(saga_id, act, "reply")
+
+    async def skip(
+        self, saga_id: str, *, actor: str, reason: str, step: str = "", expected_version: int | None = None
+    ) -> State:
+        """Leave out what is blocked: a step that was not begun or is past the pivot, or an undo.
+
+        A step whose undo is skipped is named in `State.left` for good.
+
+        Raises NotFoundError, StateError (nothing is blocked, it may have happened, or another version).
+        """
+        return await self._control(saga_id, SkipStep(actor, reason, expected_version, step))
+
+    async def _control(self, saga_id: str, message: Input, field: str = "") -> State:
         # By its row: other streams live in the same log, and are no sagas.
         if not await self._store.find(Query((saga_id,), limit=1)):
             raise NotFoundError(f"there is no saga {saga_id}")
         decision = await self._ask(saga_id, message)
-        state = decision.state
-        if decision.verdict == "ended":
-            raise StateError(f"saga {saga_id} has ended: it is {state.status}", state.status)
-        if decision.verdict == "past_pivot":
-            status = state.shown_status
-            raise StateError(f"saga {saga_id} is past its point of no return and can only go forward", status)
-        return state
+        _check_act(saga_id, decision, field)
+        return decision.state
 
     async def _ask(self, saga_id: str, message: Input) -> Decision:
         if self._stopping:
@@ -223,6 +279,26 @@ class Engine:
         call = self._waiting.call()
         self.loop.put(saga_id, message, call)
         return await call.future
+
+
+def _check_act(saga_id: str, decision: Decision, field: str) -> None:
+    """Raises what kept an operator's act from being recorded; `field` is where its data stands."""
+    state = decision.state
+    match decision.verdict:
+        case "ended":
+            raise StateError(f"saga {saga_id} has ended: it is {state.status}", state.status)
+        case "past_pivot":
+            reason = "is past its point of no return and can only go forward"
+        case "conflict":
+            reason = f"has moved on: it is at version {state.version} now; look again"
+        case "unfit":
+            reason = f"is not in a state for it: {decision.reason}"
+        case "invalid":
+            place = _PLACE.search(decision.reason)
+            raise InputError(decision.reason, f"{field}{place[1]}" if place else field)
+        case _:
+            return
+    raise StateError(f"saga {saga_id} {reason}", state.shown_status)
 
 
 def _check_opening(decision: Decision, request_hash: str) -> None:

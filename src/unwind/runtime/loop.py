@@ -14,7 +14,8 @@ import structlog
 from unwind.core.codec import fold, read_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
-from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RunAction, Start, Tick
+from unwind.core.effects import RunAction
+from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RetryStep, Start, Tick
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, NEW, State
@@ -301,7 +302,7 @@ class Loop:
             records = (*records, *decision.records) if records else decision.records
             if not decision.events and isinstance(message, Reply):
                 self._work_done["replies_without_effect"] += 1
-            redrive = redrive or isinstance(message, Resume)
+            redrive = redrive or isinstance(message, (Resume, RetryStep))
             if entry.waiter is not None:
                 answers.append((saga_id, entry.waiter, decision))
         if token is not None and resend_due(state, now):

@@ -27,19 +27,20 @@ from msgspec.structs import replace
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.draft import Verdict
+from unwind.core.effects import Effect, RunAction, SendCommand
 from unwind.core.messages import (
     Cancel,
-    Effect,
     Event,
     Input,
     Moment,
     Pause,
     Record,
     Reply,
+    ResolveStep,
     Resume,
-    RunAction,
+    RetryStep,
     SagaEvent,
-    SendCommand,
+    SkipStep,
     Start,
     Tick,
 )
@@ -99,6 +100,21 @@ def pause(actor: str = "alice", reason: str = "") -> Pause:
 def resume(actor: str = "alice", reason: str = "") -> Resume:
     """Somebody wants what is outstanding driven now."""
     return Resume(actor, reason)
+
+
+def retry(step: str = "", command: object = None, *, actor: str = "alice", reason: str = "") -> RetryStep:
+    """Somebody wants what is blocked tried anew, with another command if one is given."""
+    return RetryStep(actor, reason, None, step, None if command is None else _raw(command))
+
+
+def resolve(step: str = "", reply: object = None, *, evidence: str = "seen", actor: str = "alice") -> ResolveStep:
+    """Somebody has done by hand what is blocked."""
+    return ResolveStep(actor, "", None, step, evidence, "", _raw(reply))
+
+
+def skip(step: str = "", reason: str = "", *, actor: str = "alice") -> SkipStep:
+    """Somebody answers for it that what is blocked is left out."""
+    return SkipStep(actor, reason, None, step)
 
 
 def _raw(value: object) -> Raw:

@@ -112,6 +112,9 @@ class Checker:
                 if plan.shape == "record":
                     continue
                 effects = self._effects(saga_id, plan.name, plan.shape)
+                if plan.name in model.by_hand:
+                    self._check_once(saga_id, plan.name, effects)
+                    continue
                 self._check_effects(
                     saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want
                 )
@@ -123,11 +126,17 @@ class Checker:
             return self.world.actions.effects.get((saga_id, step), ())
         return [what for service in self.world.services.values() for what in service.effects(saga_id, step)]
 
-    def _check_effects(self, saga_id: str, step: str, effects: Sequence[str], want: int) -> None:
+    def _check_once(self, saga_id: str, step: str, effects: Sequence[str]) -> bool:
         do, undo = effects.count("do"), effects.count("undo")
         if do > 1 or undo > 1:
             self.world.violate("effect_twice", saga_id, step, f"{do} done, {undo} undone")
-        elif do - undo > want:
+        return do <= 1 and undo <= 1
+
+    def _check_effects(self, saga_id: str, step: str, effects: Sequence[str], want: int) -> None:
+        do, undo = effects.count("do"), effects.count("undo")
+        if not self._check_once(saga_id, step, effects):
+            return
+        if do - undo > want:
             self.world.violate("effect_left_over", saga_id, step, f"{do} done, {undo} undone")
         elif do - undo < want:
             self.world.violate("effect_missing", saga_id, step, f"{do} done, {undo} undone")

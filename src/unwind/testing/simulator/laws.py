@@ -38,6 +38,8 @@ class Model:
         self.undo: dict[str, Any] | None = None
         self.ended_at = 0
         self.notes = 0
+        self.by_hand: set[str] = set()
+        """Steps that a person did, undid or left out: what became of their effects is theirs to say."""
 
     # ------------------------------------------------------------------------------------------------------------ fold
 
@@ -67,7 +69,14 @@ class Model:
 
     def _StepSkipped(self, event: m.StepSkipped) -> None:  # noqa: N802
         self._forward("step_skipped")
-        self.steps[event.step] = {"st": "skipped", "n": 0}
+        if event.actor:
+            self._by_hand(event.step)
+        if event.step not in self.steps:
+            self.steps[event.step] = {"st": "skipped", "n": 0}
+        elif not event.actor or (self.pivot or "") not in self.steps:
+            raise Law("skipped_what_may_have_to_be_undone")
+        else:
+            self._end(event.step, "skipped", ("out", "backoff"))
         self.blocked = None
 
     def _StepDone(self, event: m.StepDone) -> None:  # noqa: N802
@@ -165,6 +174,31 @@ class Model:
             if run["st"] == "out" and run["expires"] is not None:
                 run["expires"] += event.at - run["since"]
                 run["since"] = event.at
+
+    def _RetryOrdered(self, event: m.RetryOrdered) -> None:  # noqa: N802
+        run = self._current_undo(event.step) if event.direction == "undo" and self.undo else self.steps.get(event.step)
+        if self.paused:
+            raise Law("work_begun_while_paused")
+        if self.blocked is None and (run is None or run["st"] != "backoff"):
+            raise Law("retried_what_needs_nobody")
+        if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
+            run.update(st="backoff", retry=event.at)
+        self.blocked = None
+
+    def _ResolvedByHand(self, event: m.ResolvedByHand) -> None:  # noqa: N802
+        self._by_hand(event.step)
+
+    def _UndoSkipped(self, event: m.UndoSkipped) -> None:  # noqa: N802
+        self._by_hand(event.step)
+        if self.targets[:1] != [event.step]:
+            raise Law("undo_skipped_out_of_order")
+        self.targets.pop(0)
+        self.undo, self.blocked = None, None
+
+    def _by_hand(self, step: str) -> None:
+        if self.blocked is None or self.paused:
+            raise Law("done_by_hand_what_needs_nobody")
+        self.by_hand.add(step)
 
     def _DomainRecorded(self, event: m.DomainRecorded) -> None:  # noqa: N802
         self.notes += event.count

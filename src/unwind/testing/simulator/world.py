@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from unwind.buses.memory import MemoryBus
 from unwind.errors import NotFoundError, OverloadedError, StateError, UnavailableError
@@ -36,6 +36,11 @@ SETTLES = 10.0
 """So long after the faults, participants still refuse undos and steps past the pivot."""
 GRACE = 18.0
 """After the last saga's end, for what is still on its way to do damage."""
+WORDS: dict[str, dict[str, Any]] = {
+    "resolve": {"evidence": "seen to", "reply": Raw(b'{"type":"answered","step":"by hand"}')},
+    "skip": {"reason": "not worth it"},
+}
+"""What an operator's act must say besides."""
 PATIENCE = 12.0
 """How long a client waits for an answer, in seconds: its process may be gone."""
 STEPS = 300_000
@@ -229,6 +234,8 @@ class World:
             self._spawn(self._act(10 + rng.random() * 20, saga_id, "resume"))
         if rng.random() < 0.2:
             self._spawn(self._act(rng.random() * 20, saga_id, "resume"))
+        if rng.random() < 0.3:
+            self._spawn(self._mend(saga_id, rng.choice(("retry", "resolve", "skip"))))
         self._spawn(self._operate(saga_id))
 
     async def _act(self, delay: float, saga_id: str, what: str) -> None:
@@ -238,10 +245,19 @@ class World:
             return
         try:
             async with asyncio.timeout(PATIENCE):
-                await getattr(engine, what)(saga_id, actor="client")
+                await getattr(engine, what)(saga_id, actor="client", **WORDS.get(what, {}))
             self.counts[what] += 1
         except (StateError, NotFoundError, UnavailableError, TimeoutError):
             self.counts[f"{what}_refused"] += 1
+
+    async def _mend(self, saga_id: str, what: str) -> None:
+        """Somebody watches, and takes what is blocked into their own hands, once."""
+        while True:
+            await asyncio.sleep(1 + self.rng.random() * 3)
+            model = self.checker.models.get(saga_id)
+            if model is not None and model.status in LIVE and model.blocked and not model.paused:
+                await self._act(0, saga_id, what)
+                return
 
     async def _operate(self, saga_id: str) -> None:
         """After the faults, somebody looks at what is paused or blocked and resumes it."""

@@ -1,0 +1,202 @@
+"""What operators may do to a saga: cancel, pause, resume; and, where it is blocked, retry, resolve or skip a step.
+
+Rules, beside those of `decide.py`:
+
+ A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
+    who saw the same thing only one acts, and a button pressed twice acts once.
+ B. RetryStep, resolve and skip are about the step that needs a person. While the saga is paused they wait for a resume.
+ C. A retry begins a fresh attempt at once. Its command may be replaced by one of the same type, under the same effect
+    id: it is used unless the participant has stored an answer already, which then counts. (A failure is never stored,
+    nor is the refusal of an undo, or of a step past the pivot.)
+ D. A step resolved by hand counts as done, an undo as undone; the evidence is kept. What was never begun cannot have
+    been done by hand.
+ E. A step is skipped where nothing was begun, or where nothing is ever undone any more: past the pivot. Else it may
+    have happened and would be forgotten: resolve it, or cancel. A skipped undo is named as left undone, for good.
+"""
+
+from typing import assert_never
+
+import msgspec
+from msgspec import Raw
+
+from unwind.core import messages as m
+from unwind.core import rules
+from unwind.core.advance import advance, finish, outcome_of, retry, turn_round
+from unwind.core.author import AuthorError, ask, command_call
+from unwind.core.draft import Decision, Draft
+from unwind.core.pending import AWAITED
+from unwind.core.saga import Kind, StepPlan
+from unwind.core.state import Blocked, StepRun
+
+Mend = m.RetryStep | m.ResolveStep | m.SkipStep
+"""Acts on what is blocked."""
+
+
+class _Unfit(Exception):  # noqa: N818 - an answer, not a fault
+    """The act does not fit the saga as it is."""
+
+
+class _Invalid(Exception):  # noqa: N818 - an answer, not a fault
+    """The act carries data that does not fit the step."""
+
+
+def act(draft: Draft, message: m.Cancel | m.Pause | m.Resume | Mend) -> Decision:
+    """Apply an operator's act."""
+    state = draft.state
+    if not state.live:
+        return draft.decision("ended" if state.status != "new" else "ignored")
+    if message.expected_version not in {None, state.version}:
+        return draft.decision("conflict")
+    match message:
+        case m.Cancel():
+            return _cancel(draft, message)
+        case m.Resume():
+            _resume(draft, message)
+        case m.Pause():
+            if not state.paused:
+                draft.emit(m.SagaPaused(draft.at, message.actor, message.reason))
+        case m.RetryStep() | m.ResolveStep() | m.SkipStep():
+            return _mend(draft, message)
+        case _:
+            assert_never(message)
+    return draft.decision()
+
+
+def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
+    state = draft.state
+    if state.status == "compensating":
+        if state.paused:
+            draft.emit(m.SagaResumed(draft.at, cancel.actor, cancel.reason))
+            advance(draft)
+        return draft.decision()
+    if state.pivoted:
+        return draft.decision("past_pivot")
+    turn_round(draft, "cancelled", state.current_step() or "", cancel.reason, cancel.actor)
+    return draft.decision()
+
+
+def _resume(draft: Draft, resume: m.Resume) -> None:
+    draft.emit(m.SagaResumed(draft.at, resume.actor, resume.reason))
+    for direction, run in rules.in_backoff(draft.state):
+        retry(draft, draft.plan(run.step), run, direction)
+    advance(draft)
+
+
+# ---------------------------------------------------------------------------------------------------- what is blocked
+
+
+def _mend(draft: Draft, message: Mend) -> Decision:
+    try:
+        blocked = _in_need(draft, message)
+        run = draft.state.undo if blocked.direction == "undo" else _open(draft.state.run(blocked.step))
+        plan = draft.plan(blocked.step)
+        match message:
+            case m.RetryStep():
+                _retry(draft, message, plan, blocked.direction, run)
+            case m.ResolveStep():
+                _resolve(draft, message, plan, blocked.direction, run)
+            case m.SkipStep():
+                _skip(draft, message, plan, blocked.direction, run)
+            case _:
+                assert_never(message)
+    except _Unfit as unfit:
+        return Decision(draft.state, verdict="unfit", reason=str(unfit))
+    except _Invalid as invalid:
+        return Decision(draft.state, verdict="invalid", reason=str(invalid))
+    return draft.decision()
+
+
+def _in_need(draft: Draft, message: Mend) -> Blocked:
+    """What the act is about. Raises _Unfit."""
+    state = draft.state
+    if state.paused:
+        raise _Unfit("the saga is paused; resume it first")
+    found = state.blocked
+    if found is None and isinstance(message, m.RetryStep):
+        found = _backing_off(draft)
+    if found is None:
+        raise _Unfit("nothing in it is blocked")
+    if message.step not in {"", found.step}:
+        raise _Unfit(f"what needs a person is {found.step}, not {message.step}")
+    return found
+
+
+def _backing_off(draft: Draft) -> Blocked | None:
+    """What waits for its next attempt, as if it were blocked."""
+    for direction, run in rules.in_backoff(draft.state):
+        return Blocked(run.step, direction, "", draft.at, 0)
+    return None
+
+
+def _open(run: StepRun | None) -> StepRun | None:
+    return run if run is not None and run.status in AWAITED else None
+
+
+def _retry(draft: Draft, act: m.RetryStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
+    before = None if run is None else run.command
+    after = None
+    if act.command is not None:
+        if before is None:
+            raise _Unfit(f"{plan.name} has no command under way that could be replaced")
+        after = _replacement(draft, plan, direction, act.command)
+    draft.emit(
+        m.RetryOrdered(
+            draft.at, plan.name, direction, act.actor, act.reason, after, before if after is not None else None
+        )
+    )
+    for _, waiting in rules.in_backoff(
+        draft.state
+    ):  # an action that is out is run again by its runner, under its lease
+        retry(draft, plan, waiting, direction)
+    advance(draft)
+
+
+def _replacement(draft: Draft, plan: StepPlan, direction: m.Direction, payload: Raw) -> m.CommandCall:
+    """A command of the type that the step itself would send now."""
+    author, method = (plan.step.execute, "execute") if direction == "do" else (plan.step.compensate, "compensate")
+    question = f"{plan.name}.{method}"
+    try:
+        own = ask(question, author, draft.context())
+        command_call(question, own)
+        return command_call(question, msgspec.json.decode(payload, type=type(own)))
+    except AuthorError as error:
+        raise _Unfit(f"the command's type cannot be told: {error.reason}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _Invalid(f"the command does not fit {plan.name}: {error}") from error
+
+
+def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
+    resolved = m.ResolvedByHand(draft.at, plan.name, direction, act.actor, act.evidence, act.reference)
+    if direction == "undo":
+        if plan.name not in draft.state.targets:
+            raise _Unfit("nothing is left to undo: retry, or skip what failed at the end")
+        draft.emit(resolved)
+        if run is None:  # `compensate` raised: it is begun and over at once
+            draft.emit(m.UndoStarted(draft.at, plan.name, draft.attempt(plan, "undo", 1)))
+        number = 1 if run is None else run.attempt.number
+        draft.emit(m.UndoDone(draft.at, plan.name, number))
+        advance(draft)
+        return
+    if run is None:
+        raise _Unfit(f"{plan.name} was never begun, so nobody can have done it: retry or skip it")
+    try:
+        changed, records = outcome_of(draft, plan, act.reply)
+    except AuthorError as error:
+        raise _Invalid(f"the reply does not do: {error.reason}") from error
+    draft.emit(resolved)
+    finish(draft, run, act.reply, changed, records)
+
+
+def _skip(draft: Draft, act: m.SkipStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
+    if direction == "do":
+        if run is not None and not draft.state.pivoted:
+            raise _Unfit(f"{plan.name} may have happened, and would be forgotten: resolve it, or cancel the saga")
+        pivot = plan.kind is Kind.PIVOT
+        draft.emit(m.StepSkipped(draft.at, plan.name, act.reason, pivot, act.actor))
+        advance(draft)
+    elif plan.name in draft.state.targets:
+        draft.emit(m.UndoSkipped(draft.at, plan.name, act.actor, act.reason))
+        advance(draft)
+    else:  # `on_compensated` raised
+        draft.emit(m.SagaResumed(draft.at, act.actor, act.reason))
+        draft.emit(m.SagaCompensated(draft.at))
