@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -322,11 +323,18 @@ async def orders(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
+async def is_blocked(client: httpx.AsyncClient, saga: str) -> bool | None:
+    return (await client.get(f"http://orders{saga}")).json()["status"] == "blocked" or None
+
+
 async def test_each_example_is_answered_and_each_route_has_one(tmp_path: Path) -> None:
     called = set()
     async with orders(tmp_path) as client:
         variables = {"host": "http://orders"}
         for request in examples(variables):
+            saga, _, act = request.url.path.rpartition("/")
+            if act in {"retry", "resolve", "skip"}:
+                await eventually(partial(is_blocked, client, saga), within=20)
             response = await client.send(request)
             assert response.status_code in {200, 202}, f"{request.method} {request.url}: {response.text}"
             called.add((request.method.lower(), request.url.path))
@@ -344,7 +352,10 @@ async def test_the_examples_sagas_are_those_of_their_keys(tmp_path: Path) -> Non
         variables = {"host": "http://orders"}
         placed = [request for request in examples(variables) if request.url.path == "/api/v1/orders"]
         sagas = [(await client.send(request)).json()["saga_id"] for request in placed]
-        assert sagas == [variables[name] for name in ("saga_id", "refused_saga_id", "slow_saga_id")]
+        assert sagas == [
+            variables[name]
+            for name in ("saga_id", "refused_saga_id", "slow_saga_id", "blocked_saga_id", "skipped_saga_id")
+        ]
         assert UUID(variables["order_id"]).version == 7
 
 

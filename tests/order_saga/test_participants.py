@@ -308,6 +308,16 @@ async def test_a_flaky_service_works_after_as_many_attempts_as_documented(
     assert (await services.ask(SAGA, command, failures + 1)).outcome == "ok"
 
 
+async def test_a_closed_account_takes_no_refund_and_keeps_no_other_from_theirs(services: Services) -> None:
+    assert (await services.ask("saga-1", ProcessPayment("o-1", "customer-closed", 500))).outcome == "ok"
+    assert (await services.ask("saga-2", ProcessPayment("o-2", "c-2", 700))).outcome == "ok"
+    refused = await services.ask("saga-1", RefundPayment("o-1"))
+    assert (refused.outcome, refused.reason) == ("refused", "the account is closed and takes no refund")
+    assert (await services.ask("saga-2", RefundPayment("o-2"))).outcome == "ok"
+    assert (await services.ask("saga-1", RefundPayment("o-1"))).outcome == "refused"
+    assert await services.rows("payment", "select saga_id from ledger where kind = 'refund'") == [("saga-2",)]
+
+
 async def test_the_slow_carrier_is_waited_for_outside_of_the_transaction(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +341,7 @@ def test_every_scripted_name_is_documented_and_every_documented_name_is_scripted
         scripted.BALANCE,
         scripted.UNDELIVERABLE_CUSTOMERS,
         scripted.UNDELIVERABLE_PRODUCTS,
+        scripted.CLOSED_ACCOUNTS,
         scripted.FLAKY_PRODUCTS,
         scripted.CARD_SERVICE_DOWN,
         scripted.SLOW_PRODUCTS,

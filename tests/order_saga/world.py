@@ -79,6 +79,11 @@ class World:
         self.now = max(self.now, at)
         await self.put(saga_id, Tick(self.now))
 
+    async def until_blocked(self, saga_id: str) -> None:
+        """Drive a saga to where it needs a person."""
+        while self._states[saga_id].blocked is None:
+            assert await self.deliver(saga_id)
+
     async def finish(self, saga_id: str, fates: Mapping[str, Fate] | None = None) -> None:
         """Drive a saga to its end."""
         while self._states[saga_id].live:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from order_saga.application.commands import PaymentFailed, PaymentProcessed, ProcessPayment, RefundPayment
 from order_saga.domain.money import from_cents
-from order_saga.participants.scripted import BALANCE, CARD_SERVICE_DOWN, DEFAULT_BALANCE
+from order_saga.participants.scripted import BALANCE, CARD_SERVICE_DOWN, CLOSED_ACCOUNTS, DEFAULT_BALANCE
 from order_saga.participants.tx import Handle, Tx
-from unwind import HandlerCall, Participant, TryAgain
+from unwind import HandlerCall, Participant, Refused, TryAgain
 
 SCHEMA = Path(__file__).with_name("payment.sql").read_text(encoding="utf-8")
 POSTGRES_SCHEMA = Path(__file__).with_name("payment.postgres.sql").read_text(encoding="utf-8")
@@ -35,6 +35,7 @@ select saga_id, 'refund', payment_id, order_id, customer_id, amount
   from ledger where kind = 'charge' and saga_id in (select saga_id from given)
 returning customer_id, amount
 """
+PAID_BY = "select saga_id, customer_id from ledger where kind = 'charge' and saga_id in (select saga_id from given)"
 # An insert that always meets its rows: unlike an update of many it takes them in order.
 GIVE_BACK = """
 insert into accounts (customer_id, opening, balance)
@@ -69,13 +70,18 @@ async def charge(
 
 
 @payment.undoes_many(RefundPayment)
-async def refund(handle: Handle, _commands: Sequence[RefundPayment], calls: Sequence[HandlerCall]) -> None:
-    """Give back what was charged: new rows in the ledger, the old ones stay."""
+async def refund(
+    handle: Handle, _commands: Sequence[RefundPayment], calls: Sequence[HandlerCall]
+) -> Sequence[Refused | None]:
+    """Give back what was charged: new rows in the ledger, the old ones stay. A closed account takes nothing."""
     tx = Tx(handle)
+    asked = [call.saga_id for call in calls]
+    closed = {saga_id for saga_id, customer in await tx.fetch(PAID_BY, saga_id=asked) if customer in CLOSED_ACCOUNTS}
     owed = Counter[str]()
-    for customer, amount in await tx.fetch(REFUND, saga_id=[call.saga_id for call in calls]):
+    for customer, amount in await tx.fetch(REFUND, saga_id=[saga_id for saga_id in asked if saga_id not in closed]):
         owed[customer] += amount
     await tx.fetch(GIVE_BACK, customer_id=list(owed), amount=list(owed.values()))
+    return [Refused("the account is closed and takes no refund") if each in closed else None for each in asked]
 
 
 def _failures(command: ProcessPayment) -> int:

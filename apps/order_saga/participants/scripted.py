@@ -14,8 +14,11 @@ DEFAULT_BALANCE = 10**15
 BALANCE = {"customer-456": 10_000_00, "customer-broke": 0}
 """Cents on the accounts of these instead: `customer-456` cannot pay a hundred pieces at 10 000."""
 
-UNDELIVERABLE_CUSTOMERS = frozenset({"customer-nowhere"})
+UNDELIVERABLE_CUSTOMERS = frozenset({"customer-nowhere", "customer-closed"})
 UNDELIVERABLE_PRODUCTS = frozenset({"product-undeliverable"})
+
+CLOSED_ACCOUNTS = frozenset({"customer-closed"})
+"""Pay, and take no refund: the saga is blocked, and a person must see to it."""
 
 FLAKY_PRODUCTS = {"product-flaky": 2}
 """How many attempts at reserving fail before one works."""

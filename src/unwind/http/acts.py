@@ -8,7 +8,7 @@ from typing import Annotated
 
 from litestar import post
 from litestar.params import FromPath
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
 from unwind.core.messages import NULL
@@ -39,7 +39,7 @@ class RetryRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     reason: Text = ""
     step: StepName = ""
-    command: Raw | None = None
+    command: Raw = field(default_factory=Raw)
     """Must fit the type of the step's own command."""
     expected_version: Version = None
 
@@ -51,7 +51,7 @@ class ResolveRequest(Struct, frozen=True, forbid_unknown_fields=True):
     reference: Text = ""
     """Where to find it: a ticket, a document."""
     step: StepName = ""
-    reply: Raw | None = None
+    reply: Raw = field(default_factory=Raw)
     """What the participant would have answered; needed where the step works with its reply."""
     expected_version: Version = None
 
@@ -131,7 +131,7 @@ async def retry_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
         actor=_ACTOR,
         reason=given.reason,
         step=given.step,
-        command=given.command,
+        command=given.command if len(given.command) else None,
         expected_version=given.expected_version,
     )
     return Acted(saga_id, state.shown_status, "Retry ordered: a fresh attempt begins now")
@@ -151,7 +151,7 @@ async def resolve_step(saga_id: FromPath[str], request: AnyRequest, engine: TheE
         evidence=given.evidence,
         reference=given.reference,
         step=given.step,
-        reply=given.reply or NULL,
+        reply=given.reply if len(given.reply) else NULL,
         expected_version=given.expected_version,
     )
     return Acted(saga_id, state.shown_status, "Resolved by hand: the saga goes on")
@@ -183,9 +183,9 @@ async def _given(request: AnyRequest) -> ActRequest:
 
 
 def _printable(**texts: str) -> None:
-    for field, text in texts.items():
+    for name, text in texts.items():
         if not all(character.isprintable() or character == "\n" for character in text):
-            raise invalid(FieldError(field, "control characters are not allowed"))
+            raise invalid(FieldError(name, "control characters are not allowed"))
 
 
 act_routes = [cancel_saga, resume_saga, pause_saga, retry_step, resolve_step, skip_step]
