@@ -87,14 +87,15 @@ LIST_PARAMETERS = (
 )
 
 
-def _known(saga_id: str) -> str:
+def known(saga_id: str) -> str:
     """An id that a store may be asked for."""
     if len(saga_id) > _MAX_ID or not saga_id.isprintable():
         raise NotFoundError("there is no such saga")
     return saga_id
 
 
-def _shows(description: str, body: type) -> Docs:
+def look(description: str, body: type) -> Docs:
+    """What a route says of itself that shows one saga."""
     return Docs((Answer(200, description, body),), (404, 422, 503))
 
 
@@ -122,18 +123,18 @@ async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
     return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
 
 
-@get("/sagas/{saga_id:str}", docs=_shows("The saga as it is now", SagaView))
+@get("/sagas/{saga_id:str}", docs=look("The saga as it is now", SagaView))
 async def show_saga(saga_id: FromPath[str], queries: TheQueries, shows: TheShows) -> SagaView:
     """Show a saga."""
-    view = await queries.show(_known(saga_id))
+    view = await queries.show(known(saga_id))
     show = shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
 
 
-@get("/sagas/{saga_id:str}/history", docs=_shows("All attempts and acts", SagaHistory))
+@get("/sagas/{saga_id:str}/history", docs=look("All attempts and acts", SagaHistory))
 async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHistory:
     """Show how a saga came to where it is."""
-    history = await queries.history(_known(saga_id))
+    history = await queries.history(known(saga_id))
     return SagaHistory(saga_id, history.entries, history.acts)
 
 
@@ -144,7 +145,7 @@ async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEn
     Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
     """
     reason = await _reason(request)
-    await engine.cancel(_known(saga_id), actor=_ACTOR, reason=reason)
+    await engine.cancel(known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
 
 
@@ -155,7 +156,7 @@ async def resume_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEn
     Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
     """
     reason = await _reason(request)
-    await engine.resume(_known(saga_id), actor=_ACTOR, reason=reason)
+    await engine.resume(known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
 
 
@@ -166,7 +167,7 @@ async def pause_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
     Answers that are under way are still recorded. Resume or cancel ends the pause.
     """
     reason = await _reason(request)
-    await engine.pause(_known(saga_id), actor=_ACTOR, reason=reason)
+    await engine.pause(known(saga_id), actor=_ACTOR, reason=reason)
     return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
 
 
