@@ -59,3 +59,44 @@ async def test_an_unknown_saga_is_not_found(shop: Shop, what: str, saga_id: str)
 @pytest.mark.parametrize("what", ["plan"])
 async def test_a_parameter_that_is_not_documented_is_refused(shop: Shop, what: str) -> None:
     check_problem(await shop.http.get(f"/api/v1/sagas/{UNKNOWN}/{what}?at=1"), 422, "validation")
+
+
+# --------------------------------------------------------------------------------------------------------- time travel
+
+
+async def test_a_saga_is_shown_as_it_stood_after_each_of_its_versions(shop: Shop) -> None:
+    saga_id = await placed(shop, BROKE)
+    newest = await shop.until(saga_id, "compensated")
+    seen = []
+    for version in range(1, newest["version"] + 1):
+        response = await shop.http.get(f"/api/v1/sagas/{saga_id}?at={version}")
+        assert response.status_code == 200, response.text
+        saga = response.json()
+        assert (saga["version"], saga["saga_id"]) == (version, saga_id)
+        assert saga["context"]["items"] == newest["context"]["items"], "shown as the application shows it"
+        if (saga["status"], saga["current_step"]) not in seen:
+            seen.append((saga["status"], saga["current_step"]))
+    assert saga == newest
+    assert seen == [
+        ("running", None),
+        ("running", "reserve_inventory"),
+        ("running", "process_payment"),
+        ("compensating", "reserve_inventory"),
+        ("compensating", None),
+        ("compensated", None),
+    ]
+
+
+async def test_a_version_that_does_not_exist_yet_is_not_found_and_the_newest_is_named(shop: Shop) -> None:
+    saga_id = await placed(shop)
+    newest = (await shop.until(saga_id, "completed"))["version"]
+    problem = check_problem(await shop.http.get(f"/api/v1/sagas/{saga_id}?at={newest + 1}"), 404, "not-found")
+    assert f"no version {newest + 1} yet" in problem["detail"]
+    assert f"its newest is {newest}" in problem["detail"]
+    check_problem(await shop.http.get(f"/api/v1/sagas/{UNKNOWN}?at=1"), 404, "not-found")
+
+
+@pytest.mark.parametrize("at", ["", "0", "-1", "1.0", "x", "%D9%A1", "2147483648", "9" * 5_000, "1&at=2", "+1", "1e1"])
+async def test_a_version_that_makes_no_sense_is_refused_by_name(shop: Shop, at: str) -> None:
+    problem = check_problem(await shop.http.get(f"/api/v1/sagas/{await placed(shop)}?at={at}"), 422, "validation")
+    assert [error["field"] for error in problem["errors"]] == ["at"]

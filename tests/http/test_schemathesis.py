@@ -31,7 +31,7 @@ CHECKS = [
 
 
 # Bad requests can be made only of what takes a body or a query; any text is an id.
-REFUSING = {"place_order", "cancel_saga", "resume_saga", "pause_saga", "list_sagas"}
+REFUSING = {"place_order", "cancel_saga", "resume_saga", "pause_saga", "list_sagas", "show_saga"}
 
 
 @pytest.mark.parametrize(("mode", "count"), [(GenerationMode.POSITIVE, 13), (GenerationMode.NEGATIVE, len(REFUSING))])
