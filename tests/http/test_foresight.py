@@ -50,13 +50,13 @@ async def test_the_plan_of_an_ended_saga_says_that_it_has_ended(shop: Shop, body
     assert bool(over["past_undoing"]) == (end == "completed")
 
 
-@pytest.mark.parametrize("what", ["plan"])
+@pytest.mark.parametrize("what", ["plan", "explain"])
 @pytest.mark.parametrize("saga_id", [UNKNOWN, "nope", "%00", "x" * 3_000, "order_saga"])
 async def test_an_unknown_saga_is_not_found(shop: Shop, what: str, saga_id: str) -> None:
     check_problem(await shop.http.get(f"/api/v1/sagas/{saga_id}/{what}"), 404, "not-found")
 
 
-@pytest.mark.parametrize("what", ["plan"])
+@pytest.mark.parametrize("what", ["plan", "explain"])
 async def test_a_parameter_that_is_not_documented_is_refused(shop: Shop, what: str) -> None:
     check_problem(await shop.http.get(f"/api/v1/sagas/{UNKNOWN}/{what}?at=1"), 422, "validation")
 

@@ -9,6 +9,7 @@ from unwind.core.messages import Event
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, evolve
 from unwind.errors import NotFoundError
+from unwind.runtime.explain import Explanation, explain
 from unwind.runtime.queries import Queries, SagaView, view
 
 Definitions = Mapping[str, Saga[Any]]
@@ -22,6 +23,13 @@ async def plan_of(queries: Queries, definitions: Definitions, saga_id: str) -> P
     """
     state = _state(await queries.log(saga_id))
     return foresee(definitions.get(state.definition_hash), state, await queries.now())
+
+
+async def explanation_of(queries: Queries, definitions: Definitions, saga_id: str) -> Explanation:
+    """Why the saga is where it is. Raises NotFoundError, UnavailableError."""
+    log = await queries.log(saga_id)
+    state = _state(log)
+    return explain(definitions.get(state.definition_hash), state, log, await queries.now())
 
 
 async def view_at(queries: Queries, saga_id: str, version: int) -> SagaView:
