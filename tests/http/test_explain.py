@@ -15,7 +15,7 @@ from tests.runtime.rig import Answer, Deed, Rig, refusing, reply, virtual
 
 from unwind.core.decide import decide
 from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Resume
-from unwind.core.saga import SKIP, ActionCall, Saga
+from unwind.core.saga import SKIP, ActionCall, Kind, Saga
 from unwind.http import create_app
 from unwind.ports import Message
 from unwind.runtime.acts import ACTS
@@ -156,7 +156,7 @@ def test_a_compensation_that_is_blocked_by_a_refusal() -> None:
     assert told["sentences"] == [
         "The reason: already flown.",
         "The engine goes on trying every 5 minutes, next in 2 minutes.",
-        "Undone after it, and waiting for it: flight.",
+        "Waiting for it: the undo of flight.",
         "It turned round 2 minutes ago because car was refused: already flown.",
     ]
     assert (told["waits_for"]["what"], told["next_at"]) == ("operator", instant_after(300))
@@ -180,9 +180,11 @@ def test_a_step_past_the_pivot_that_is_blocked() -> None:
     assert told["sentences"] == [
         "The reason: no cars.",
         "The engine goes on trying every 5 minutes, next in 100 s.",
-        "The steps after it wait.",
         "It cannot be cancelled: it is past its point of no return and can only go forward.",
     ]
+    longer = trip(booking("hotel", Kind.PIVOT), booking("car", Kind.RETRIABLE), booking("taxi", Kind.RETRIABLE))
+    waited = Told(longer, saying("refused", "no cars", "car/do")).ask()
+    assert "Waiting for it: taxi." in waited["sentences"]
     assert possible(told) == {"cancel": False, "pause": True, "resume": True}
     assert consequence(told, "cancel").startswith("Refused: it is past its point of no return")
 

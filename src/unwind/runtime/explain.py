@@ -122,10 +122,13 @@ def _blocked(told: Situation, blocked: Blocked) -> tuple[str, list[str]]:
         f"The reason: {said(blocked.reason)}.",
         f"The engine goes on trying every {spoken(blocked.retry_every)}, next {told.within(following)}.",
     ]
-    if blocked.direction == "do":
-        sentences.append("The steps after it wait.")
-    elif len(state.targets) > 1:
-        sentences.append(f"Undone after it, and waiting for it: {', '.join(state.targets[1:])}.")
+    if blocked.direction == "undo":
+        waiting = [f"the undo of {step}" for step in state.targets[1:]]
+    else:
+        names = [] if told.saga is None else list(told.saga.by_name)
+        waiting = names[names.index(blocked.step) + 1 :] if names else []
+    if waiting:
+        sentences.append(f"Waiting for it: {', '.join(waiting)}.")
     return f"Blocked for {told.ago(blocked.since)}: {what} needs a person.", sentences
 
 
