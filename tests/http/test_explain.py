@@ -1,11 +1,18 @@
 """Why a saga is where it is, as an operator reads it: real engine, virtual time, the HTTP application in-process."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from msgspec import Raw
+from tests.core.chance import TRIED
+from tests.core.reference import Part
+from tests.core.test_laws import Story, definitions, moves
 from tests.core.trips import Trip, booking, errand, pivotal, trip
 from tests.core.walk import walk
 from tests.http.conftest import BROKE, Shop, check_problem
@@ -14,8 +21,9 @@ from tests.http.test_sagas import UNKNOWN, placed
 from tests.runtime.rig import Answer, Deed, Rig, refusing, reply, virtual
 
 from unwind.core.decide import decide
-from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Resume
+from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Resume, Start
 from unwind.core.saga import SKIP, ActionCall, Kind, Saga
+from unwind.core.state import State
 from unwind.http import create_app
 from unwind.ports import Message
 from unwind.runtime.acts import ACTS
@@ -295,28 +303,46 @@ def test_durations_are_spoken(micros: int, said: str) -> None:
 ACT_INPUTS: dict[str, Input] = {"cancel": Cancel("ada"), "pause": Pause("ada"), "resume": Resume("ada")}
 
 
+def check_explanation(saga: Saga[Any], state: State, log: Sequence[Event], now: int) -> None:
+    """It reads well, now and later, with the definition and without; and its acts are those the machine accepts."""
+    for known, at in product((saga, None), (now, now + 61_000_000)):
+        told = explain(known, state, log, at)
+        texts = (told.headline, *told.sentences)
+        assert all(text[0].isalnum() and text.endswith(".") for text in texts)
+        assert not any("None" in text or ".." in text or ": ." in text for text in texts)
+        assert (told.waits_for is None) == (not state.live)
+        assert (told.next_at is None) == (not state.live or state.paused)
+    for may in explain(saga, state, log, now).may:
+        verdict = decide(saga, state, ACT_INPUTS[may.act], Moment(now, 0.0, "w1")).verdict
+        assert may.possible == (verdict == "accepted")
+
+
 @pytest.mark.parametrize("saga", [trip(), pivotal(), trip(errand("taxi"), booking("hotel"))])
-def test_in_every_state_it_reads_well_and_says_which_acts_the_machine_accepts(saga: Saga[Any]) -> None:
+def test_every_state_that_a_small_saga_can_reach_is_explained(saga: Saga[Any]) -> None:
     _, ways = walk(saga)
     logs: dict[int, tuple[Event, ...]] = {id(ways[0].before): ()}
     explained = 0
     for way in ways:
-        state, now = way.after.state, way.after.now
+        state = way.after.state
         log = logs.setdefault(id(state), logs[id(way.before)] + way.events)
-        if state.status == "new" or not way.events:
-            continue
-        for known in (saga, None):
-            told = explain(known, state, log, now + 61 * 1_000_000)
-            assert all(text[0].isalnum() and text.endswith(".") for text in (told.headline, *told.sentences))
-            assert not any("None" in text or ".." in text or ": ." in text for text in (told.headline, *told.sentences))
-            assert (told.waits_for is None) == (not state.live)
-            assert (told.next_at is None) == (not state.live or state.paused)
-        told = explain(saga, state, log, now)
-        for may in told.may:
-            verdict = decide(saga, state, ACT_INPUTS[may.act], Moment(now, 0.0, "w1")).verdict
-            assert may.possible == (verdict == "accepted")
-        explained += 1
+        if way.events:
+            check_explanation(saga, state, log, way.after.now)
+            explained += 1
     assert explained > 50
+
+
+@settings(TRIED, max_examples=200)
+@given(definitions(), moves)
+def test_every_state_of_any_saga_is_explained(
+    drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any]
+) -> None:
+    story = Story(*drawn)
+    story.feed(Start("saga-1", Raw(b"{}")))
+    check_explanation(story.saga, story.state, story.log, story.now)
+    for kind, one, two in drawn_moves:
+        message = story.move(kind, one, two)
+        if message is not None and story.feed(message).events:
+            check_explanation(story.saga, story.state, story.log, story.now)
 
 
 def test_every_act_that_is_listed_was_tried() -> None:
