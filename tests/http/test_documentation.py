@@ -74,6 +74,8 @@ async def test_answers_have_the_documented_shape(shop: Shop) -> None:
     accepted = (await shop.order()).json()
     check("OrderAccepted", accepted)
     check("SagaView", await shop.until(accepted["saga_id"], "completed"))
+    check("Plan", (await shop.http.get(f"/api/v1/sagas/{accepted['saga_id']}/plan")).json())
+    check("Explanation", (await shop.http.get(f"/api/v1/sagas/{accepted['saga_id']}/explain")).json())
     check("SagaHistory", await shop.history(accepted["saga_id"]))
     check("SagaList", (await shop.http.get("/api/v1/sagas")).json())
     check("OrderView", (await shop.http.get(f"/api/v1/orders/{accepted['order_id']}")).json())

@@ -26,7 +26,7 @@ from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.draft import Decision, Draft
 from unwind.core.pending import AWAITED
 from unwind.core.saga import Kind, StepPlan
-from unwind.core.state import Blocked, StepRun
+from unwind.core.state import Blocked, State, StepRun
 
 Mend = m.RetryStep | m.ResolveStep | m.SkipStep
 """Acts on what is blocked."""
@@ -87,8 +87,8 @@ def _resume(draft: Draft, resume: m.Resume) -> None:
 
 def _mend(draft: Draft, message: Mend) -> Decision:
     try:
-        blocked = _in_need(draft, message)
-        run = draft.state.undo if blocked.direction == "undo" else _open(draft.state.run(blocked.step))
+        blocked = _in_need(draft.state, message)
+        run = _under_way(draft.state, blocked)
         plan = draft.plan(blocked.step)
         match message:
             case m.RetryStep():
@@ -96,7 +96,7 @@ def _mend(draft: Draft, message: Mend) -> Decision:
             case m.ResolveStep():
                 _resolve(draft, message, plan, blocked.direction, run)
             case m.SkipStep():
-                _skip(draft, message, plan, blocked.direction, run)
+                _skip(draft, message, plan, blocked.direction)
             case _:
                 assert_never(message)
     except _Unfit as unfit:
@@ -106,29 +106,46 @@ def _mend(draft: Draft, message: Mend) -> Decision:
     return draft.decision()
 
 
-def _in_need(draft: Draft, message: Mend) -> Blocked:
-    """What the act is about. Raises _Unfit."""
-    state = draft.state
+def refusal(state: State, mend: type[Mend]) -> str:
+    """Why a live saga would refuse such an act as it is now (rules B, D, E); empty: it would not."""
     if state.paused:
-        raise _Unfit("the saga is paused; resume it first")
+        return "the saga is paused; resume it first"
+    blocked, retries = state.blocked, mend is m.RetryStep
+    if blocked is None:
+        return "" if retries and rules.in_backoff(state) else "nothing in it is blocked"
+    if retries:
+        return ""
+    step, resolves = blocked.step, mend is m.ResolveStep
+    if blocked.direction == "undo":
+        done = resolves and step not in state.targets
+        return "nothing is left to undo: retry, or skip what failed at the end" if done else ""
+    begun = _under_way(state, blocked) is not None
+    if resolves and not begun:
+        return f"{step} was never begun, so nobody can have done it: retry or skip it"
+    if begun and not resolves and not state.pivoted:
+        return f"{step} may have happened, and would be forgotten: resolve it, or cancel the saga"
+    return ""
+
+
+def _in_need(state: State, message: Mend) -> Blocked:
+    """What the act is about: what is blocked, or waits for its next attempt. Raises _Unfit."""
+    why = refusal(state, type(message))
+    if why:
+        raise _Unfit(why)
     found = state.blocked
-    if found is None and isinstance(message, m.RetryStep):
-        found = _backing_off(draft)
     if found is None:
-        raise _Unfit("nothing in it is blocked")
+        [(direction, run)] = rules.in_backoff(state)
+        found = Blocked(run.step, direction, "", 0, 0)
     if message.step not in {"", found.step}:
         raise _Unfit(f"what needs a person is {found.step}, not {message.step}")
     return found
 
 
-def _backing_off(draft: Draft) -> Blocked | None:
-    """What waits for its next attempt, as if it were blocked."""
-    for direction, run in rules.in_backoff(draft.state):
-        return Blocked(run.step, direction, "", draft.at, 0)
-    return None
-
-
-def _open(run: StepRun | None) -> StepRun | None:
+def _under_way(state: State, blocked: Blocked) -> StepRun | None:
+    """What was begun of it and not answered."""
+    if blocked.direction == "undo":
+        return state.undo
+    run = state.run(blocked.step)
     return run if run is not None and run.status in AWAITED else None
 
 
@@ -168,8 +185,6 @@ def _replacement(draft: Draft, plan: StepPlan, direction: m.Direction, payload: 
 def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
     resolved = m.ResolvedByHand(draft.at, plan.name, direction, act.actor, act.evidence, act.reference)
     if direction == "undo":
-        if plan.name not in draft.state.targets:
-            raise _Unfit("nothing is left to undo: retry, or skip what failed at the end")
         draft.emit(resolved)
         if run is None:  # `compensate` raised: it is begun and over at once
             draft.emit(m.UndoStarted(draft.at, plan.name, draft.attempt(plan, "undo", 1)))
@@ -177,20 +192,17 @@ def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Dire
         draft.emit(m.UndoDone(draft.at, plan.name, number))
         advance(draft)
         return
-    if run is None:
-        raise _Unfit(f"{plan.name} was never begun, so nobody can have done it: retry or skip it")
+    begun = next(each for each in draft.state.runs if each.step == plan.name)
     try:
         changed, records = outcome_of(draft, plan, act.reply)
     except AuthorError as error:
         raise _Invalid(f"the reply does not do: {error.reason}") from error
     draft.emit(resolved)
-    finish(draft, run, act.reply, changed, records)
+    finish(draft, begun, act.reply, changed, records)
 
 
-def _skip(draft: Draft, act: m.SkipStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
+def _skip(draft: Draft, act: m.SkipStep, plan: StepPlan, direction: m.Direction) -> None:
     if direction == "do":
-        if run is not None and not draft.state.pivoted:
-            raise _Unfit(f"{plan.name} may have happened, and would be forgotten: resolve it, or cancel the saga")
         pivot = plan.kind is Kind.PIVOT
         draft.emit(m.StepSkipped(draft.at, plan.name, act.reason, pivot, act.actor))
         advance(draft)

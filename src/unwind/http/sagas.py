@@ -19,6 +19,7 @@ from unwind.errors import NotFoundError
 from unwind.http.openapi import Answer, Docs, Parameter
 from unwind.http.problems import FieldError, invalid
 from unwind.runtime.engine import Engine
+from unwind.runtime.foresight import view_at
 from unwind.runtime.history import ActEntry, HistoryEntry
 from unwind.runtime.queries import Queries, SagaSummary, SagaView
 
@@ -31,6 +32,8 @@ TheShows = NamedDependency[SkipValidation[Shows]]
 
 STATUSES = get_args(ShownStatus)
 MAX_PAGE = 200
+MAX_VERSION = 2**31 - 1
+"""More events than any saga has."""
 _PAGE = 50
 _MAX_ID = 255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,6 +73,10 @@ LIST_PARAMETERS = (
     Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"}),
 )
 
+AT = Parameter(
+    "at", "Show the saga as it stood after this version.", {"type": "integer", "minimum": 1, "maximum": MAX_VERSION}
+)
+
 
 def known(saga_id: str) -> str:
     """An id that a store may be asked for."""
@@ -78,8 +85,9 @@ def known(saga_id: str) -> str:
     return saga_id
 
 
-def _shows(description: str, body: type) -> Docs:
-    return Docs((Answer(200, description, body),), (404, 422, 503))
+def look(description: str, body: type, *parameters: Parameter) -> Docs:
+    """What a route says of itself that shows one saga."""
+    return Docs((Answer(200, description, body),), (404, 422, 503), parameters=parameters)
 
 
 _LIST = Docs((Answer(200, "A page of sagas", SagaList),), (422, 503), parameters=LIST_PARAMETERS)
@@ -100,15 +108,19 @@ async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
     return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
 
 
-@get("/sagas/{saga_id:str}", docs=_shows("The saga as it is now", SagaView))
-async def show_saga(saga_id: FromPath[str], queries: TheQueries, shows: TheShows) -> SagaView:
-    """Show a saga."""
-    view = await queries.show(known(saga_id))
+@get("/sagas/{saga_id:str}", docs=look("The saga as it is now, or was", SagaView, AT))
+async def show_saga(saga_id: FromPath[str], request: AnyRequest, queries: TheQueries, shows: TheShows) -> SagaView:
+    """Show a saga, as it is now or as it stood after one of its versions.
+
+    A version that does not exist yet is not found; the answer says which is the newest.
+    """
+    version = _Given(request).version()
+    view = await (queries.show(known(saga_id)) if version is None else view_at(queries, known(saga_id), version))
     show = shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
 
 
-@get("/sagas/{saga_id:str}/history", docs=_shows("All attempts and acts", SagaHistory))
+@get("/sagas/{saga_id:str}/history", docs=look("All attempts and acts", SagaHistory))
 async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHistory:
     """Show how a saga came to where it is."""
     history = await queries.history(known(saga_id))
@@ -166,6 +178,14 @@ class _Given:
             return _PAGE
         if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_PAGE):  # noqa: PLR2004
             raise invalid(FieldError("limit", f"give a whole number from 1 to {MAX_PAGE}"))
+        return int(value)
+
+    def version(self) -> int | None:
+        value = self._one("at")
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= MAX_VERSION):  # noqa: PLR2004
+            raise invalid(FieldError("at", f"give a whole number from 1 to {MAX_VERSION}: a saga's `version`"))
         return int(value)
 
     def cursor(self) -> tuple[int, str] | None:

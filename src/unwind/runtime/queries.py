@@ -3,13 +3,13 @@
 What is answered here is for people and tools: instants are RFC 3339 text in UTC, with microseconds.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec import Raw, Struct
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
-from unwind.core.messages import Direction
+from unwind.core.messages import Direction, Event
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, Store, StoredStream
@@ -82,13 +82,22 @@ class Queries:
             state = None if stored.snapshot is None else read_snapshot(stored.snapshot)
             if stored.snapshot is not None and state is None:
                 stored = await self._stream(saga_id, snapshots=False)
-            return _view(fold(stored.commits, state or NEW))
+            return view(fold(stored.commits, state or NEW))
 
     async def history(self, saga_id: str) -> History:
         """How it came to that. Raises NotFoundError, UnavailableError."""
         async with self._is_saga(saga_id):
             stored = await self._stream(saga_id, snapshots=False)
-            return tell(event for _, data in stored.commits for event in SAGA_EVENTS.decode(data))
+            return tell(_events(stored))
+
+    async def log(self, saga_id: str) -> tuple[Event, ...]:
+        """Everything that happened to the saga, in order. Raises NotFoundError, UnavailableError."""
+        async with self._is_saga(saga_id):
+            return tuple(_events(await self._stream(saga_id, snapshots=False)))
+
+    async def now(self) -> int:
+        """The store's time, in microseconds. Raises UnavailableError."""
+        return (await self._store.load({})).now
 
     async def find(
         self,
@@ -133,7 +142,12 @@ class Queries:
         return stored
 
 
-def _view(state: State) -> SagaView:
+def _events(stored: StoredStream) -> Iterator[Event]:
+    return (event for _, data in stored.commits for event in SAGA_EVENTS.decode(data))
+
+
+def view(state: State) -> SagaView:
+    """What a saga is, for people and tools."""
     blocked = state.blocked
     return SagaView(
         saga_id=state.saga_id,

@@ -1,0 +1,206 @@
+"""What comes next, by asking the machine itself: the steps that are left, and what a cancel would undo now.
+
+The undos are not worked out anew: `decide` is given a `Cancel`, and then a yes to every undo, on a copy of the state.
+So the plan cannot disagree with what would happen. Nothing here is stored or sent.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from unwind.core import rules
+from unwind.core.author import AuthorError, ask, command_call
+from unwind.core.decide import decide
+from unwind.core.messages import Cancel, CommandCall, Input, Moment, Reply, Tick, UndoStarted
+from unwind.core.pending import AWAITED
+from unwind.core.saga import Kind, Saga, StepPlan
+from unwind.core.state import ShownStatus, State, StepRun
+
+Shape = Literal["command", "action", "record"]
+Progress = Literal["outstanding", "backoff", "waiting"]
+_RUNNING_STILL = "it is running; undone once it has ended, unless it ends refused"
+_UNKNOWN_HERE = "this process does not know the saga's definition; only what is in the log can be said"
+
+
+class StepAhead(Struct, frozen=True):
+    """A step that is not over. Without the definition its kind, its shape and whether it is guarded are None."""
+
+    step: str
+    kind: Kind | None
+    shape: Shape | None
+    guarded: bool | None
+    """A guard may skip the step, or turn the saga round, when its turn comes."""
+    progress: Progress
+    command: CommandCall | None
+    """What was sent, or would be sent now; None for what sends no command, and where `note` says why."""
+    forecast: bool
+    """The command is made from today's context; what comes before the step may change it."""
+    note: str = ""
+
+
+class UndoAhead(Struct, frozen=True):
+    """An undo that a cancel brings, or that is under way."""
+
+    step: str
+    shape: Shape | None
+    progress: Progress
+    command: CommandCall | None
+    """What would be sent, to the letter; None for what sends no command, and where `note` says why."""
+    note: str = ""
+
+
+class Plan(Struct, frozen=True):
+    """What is left to do, and what would be undone if the saga were cancelled now."""
+
+    saga_id: str
+    status: ShownStatus
+    version: int
+    definition_known: bool
+    """False: this process does not know the definition; steps that are not begun cannot be told."""
+    ahead: tuple[StepAhead, ...]
+    """What is left to do, in order; empty once the saga has turned round."""
+    cancel_possible: bool
+    cancel_refused_because: str
+    undo: tuple[UndoAhead, ...]
+    """What would be undone, in order; of a saga that has turned round: what is still to be undone."""
+    past_undoing: tuple[str, ...]
+    """Steps that happened, or may have, and that no cancel undoes any more."""
+    note: str = ""
+    """What stands in the way: an undo that cannot be begun, or the definition that is not known."""
+
+
+def foresee(saga: Saga[Any] | None, state: State, at: int) -> Plan:
+    """The plan of a saga as it stands. `saga` None: not known here. `at` is the store's time. Never raises."""
+    refused = cancel_refused(state)
+    if saga is None:
+        ahead, undo, note = _begun(state), () if refused else _targets(state), _UNKNOWN_HERE
+    else:
+        ahead = _ahead(saga, state)
+        undo, note = ((), "") if refused else _undoing(saga, state, at)
+    past = refused and state.status != "compensated"
+    return Plan(
+        state.saga_id,
+        state.shown_status,
+        state.version,
+        saga is not None,
+        ahead,
+        not refused,
+        refused,
+        undo,
+        tuple(run.step for run in state.runs if rules.must_undo(run)) if past else (),
+        note,
+    )
+
+
+def cancel_refused(state: State) -> str:
+    """Why a cancel would be refused now; empty when it would not."""
+    if not state.live:
+        return f"it has ended: it is {state.status}"
+    if state.status == "running" and state.pivoted:
+        pivot = next((run for run in state.runs if run.pivot), None)
+        if pivot is not None and pivot.status in AWAITED:
+            return f"its point of no return, {pivot.step}, was begun; only a refusal of that step would undo the others"
+        return "it is past its point of no return and can only go forward"
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------- what is left
+
+
+def _ahead(saga: Saga[Any], state: State) -> tuple[StepAhead, ...]:
+    if state.status != "running":
+        return ()
+    begun = [_run_ahead(saga.by_name[run.step], run) for run in state.runs if run.status in AWAITED]
+    return (*begun, *(_forecast(saga, plan, state) for plan in saga.plans[len(state.runs) :]))
+
+
+def _run_ahead(plan: StepPlan, run: StepRun) -> StepAhead:
+    return StepAhead(plan.name, plan.kind, plan.shape, plan.guarded, _progress(run), run.command, forecast=False)
+
+
+def _progress(run: StepRun) -> Progress:
+    return "backoff" if run.status == "backoff" else "outstanding"
+
+
+def _forecast(saga: Saga[Any], plan: StepPlan, state: State) -> StepAhead:
+    command, note = None, ""
+    if plan.shape == "command":
+        question = f"{plan.name}.execute"
+        try:
+            context = ask("the context", saga.decode_context, state.context)
+            command = command_call(question, ask(question, plan.step.execute, context))
+        except AuthorError as error:
+            note = f"not to be told yet: {error.reason}"
+    return StepAhead(plan.name, plan.kind, plan.shape, plan.guarded, "waiting", command, forecast=True, note=note)
+
+
+# ------------------------------------------------------------------------------------------------- what a cancel undoes
+
+
+def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, ...], str]:
+    """Cancel a copy, say yes to every undo, and write down what the machine asks for on the way."""
+    undos: list[UndoAhead] = []
+    if state.undo is not None:
+        undo = state.undo
+        undos.append(UndoAhead(undo.step, saga.by_name[undo.step].shape, _progress(undo), undo.command))
+    moment = Moment(at, 0.0, "")
+    decision = decide(saga, state, Cancel(""), moment)
+    awaited: str | None = None
+    while True:
+        for event in decision.events:
+            if isinstance(event, UndoStarted):
+                note = _RUNNING_STILL if event.step == awaited else ""
+                shape = saga.by_name[event.step].shape
+                undos.append(UndoAhead(event.step, shape, "waiting", event.command, note))
+        now = decision.state
+        if now.status != "compensating":
+            return tuple(undos), ""
+        message, awaited = _agreeing(saga, now)
+        decision = decide(saga, now, message, moment)
+        if not decision.events:
+            return (*undos, *_held_back(saga, now)), now.blocked.reason if now.blocked is not None else ""
+
+
+def _agreeing(saga: Saga[Any], state: State) -> tuple[Input, str | None]:
+    """What brings a compensating saga on, and the action that it waits for, if it does."""
+    if state.undo is not None:
+        return Reply(state.undo.step, "undo", "ok", state.undo.attempt.number), None
+    for run in state.runs:
+        if run.step in state.targets[:1] and rules.awaited_action(state, saga.by_name[run.step], run):
+            return Reply(run.step, "do", "ok", run.attempt.number), run.step
+    return Tick(0), None
+
+
+def _held_back(saga: Saga[Any], state: State) -> tuple[UndoAhead, ...]:
+    """What the machine cannot begin: an author's `compensate` that raises holds back the undos before it."""
+    first, *others = state.targets or ("",)
+    held = [UndoAhead(step, saga.by_name[step].shape, "waiting", None, f"held back by {first}") for step in others]
+    if first:
+        held.insert(0, UndoAhead(first, saga.by_name[first].shape, "waiting", None, "it cannot be begun"))
+    return tuple(held)
+
+
+# ---------------------------------------------------------------------------------------------- without the definition
+
+
+def _begun(state: State) -> tuple[StepAhead, ...]:
+    if state.status != "running":
+        return ()
+    return tuple(
+        StepAhead(run.step, None, None, None, _progress(run), run.command, forecast=False)
+        for run in state.runs
+        if run.status in AWAITED
+    )
+
+
+def _targets(state: State) -> tuple[UndoAhead, ...]:
+    """The order is in the log. The commands are not, but for the undo that was begun: `compensate` makes them."""
+    turned = state.status == "compensating"
+    steps = state.targets if turned else tuple(run.step for run in reversed(state.runs) if rules.must_undo(run))
+    begun = state.undo
+    return tuple(
+        UndoAhead(step, None, _progress(begun), begun.command)
+        if begun is not None and begun.step == step
+        else UndoAhead(step, None, "waiting", None, "its command is made by the definition")
+        for step in steps
+    )
