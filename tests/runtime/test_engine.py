@@ -21,6 +21,7 @@ from unwind.errors import (
     UnavailableError,
 )
 from unwind.ports import COMMANDS, REPLIES, Message
+from unwind.runtime.unit import SNAPSHOT_AFTER
 
 TRIP = trip()
 
@@ -309,3 +310,17 @@ async def test_giving_up_waiting_for_an_execution_does_not_stop_the_saga() -> No
     await asyncio.gather(waiting, return_exceptions=True)
     await rig.agency()
     assert (await engine.ended("left")).status == "completed"
+
+
+@virtual
+async def test_a_storm_of_pauses_does_not_make_a_saga_ever_dearer_to_load() -> None:
+    rig = Rig(TRIP)
+    engine = await rig.launch("w1")
+    saga_id = (await engine.start(TRIP, Trip())).saga_id
+    for _ in range(200):
+        await engine.pause(saga_id, actor="ann")
+        await engine.resume(saga_id, actor="ann")
+    assert len(rig.scripted.events(saga_id)) > 400
+    [stored] = (await rig.scripted.load({saga_id: 0})).streams.values()
+    assert stored.snapshot is not None
+    assert len(stored.commits) <= SNAPSHOT_AFTER

@@ -112,6 +112,15 @@ def test_a_unit_appends_all_events_after_those_there_are() -> None:
     assert unit.head.count == len(made.events) == made.after.version - RUNNING.version
 
 
+@pytest.mark.parametrize(("version", "kept"), [(62, False), (63, True), (64, False), (127, True), (1_000, False)])
+def test_a_log_that_grows_without_a_step_coming_to_an_end_is_kept_in_snapshots_too(version: int, kept: bool) -> None:
+    before = replace(RUNNING, version=version)
+    unit = make_unit(fold(TRIP, before, [Pause("ann")], 1), 1, PUSH)
+    assert (unit.snapshot is not None) is kept
+    if unit.snapshot is not None:
+        assert unit.snapshot.version == version + 1
+
+
 def test_domain_events_are_numbered_on_where_the_saga_left_their_stream() -> None:
     saga = trip(diary("a"), booking("b"), diary("c"), on_started=lambda context: [note("opened"), note("again")])
     first = fold(saga, NEW, [START], 0)

@@ -15,6 +15,8 @@ class Limits(Struct, frozen=True):
     """Sagas with inputs waiting: above it no start is admitted and no replies are fetched."""
     cache: int = 50_000
     """States kept in memory."""
+    cache_bytes: int = 128 * 1024 * 1024
+    """Bytes that the large ones among them may have together."""
     payload: int = 256 * 1024
     """Bytes of a context or a reply."""
     actions: int = 256

@@ -27,6 +27,7 @@ from unwind.runtime.commits import Lost, commit
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.state_cache import StateCache
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.unit import Decided, command_message, new_effects
@@ -73,7 +74,7 @@ class Loop:
         self.put: Callable[..., None] = self._inbox.put
         """Queue an input: the saga's id, the message, and who waits for its decision."""
         self._ticked: set[str] = set()
-        self._cache: dict[str, State] = {}
+        self._cache = StateCache(limits.cache, limits.cache_bytes)
         self._suspects = Suspects(clock, limits.suspect_pause)
         self._on_end = on_end
         self._intake = Intake(bus, self._inbox, clock, limits, consumes=replies)
@@ -121,7 +122,7 @@ class Loop:
 
     def expect_new(self, saga_id: str) -> None:
         """Nobody else can know this id: there is nothing to load."""
-        self._cache[saga_id] = NEW
+        self._cache.expect_new(saga_id)
 
     def tick(self, saga_id: str, token: int) -> None:
         """A claimed wake-up. Sagas that are set aside are not driven."""
@@ -135,7 +136,7 @@ class Loop:
 
     async def state(self, saga_id: str) -> State:
         """What the saga is, as far as this worker knows or the log says. Status `new`: there is no such saga."""
-        cached = self._cache.get(saga_id)
+        cached = self._cache.states.get(saga_id)
         if cached is not None and cached.live:
             return cached
         stored = (await self._store.load({saga_id: 0})).streams.get(saga_id)
@@ -143,7 +144,7 @@ class Loop:
 
     async def reload(self, saga_id: str) -> State:
         """What the log says, whatever this worker knew."""
-        self._cache.pop(saga_id, None)
+        self._cache.forget(saga_id)
         return await self.state(saga_id)
 
     @property
@@ -181,7 +182,7 @@ class Loop:
     def _disbelieve(self, batch: Batch) -> None:
         """Nothing is known about these sagas until they are loaded again. Wake-ups come again by themselves."""
         for saga_id, entries in batch.items():
-            self._cache.pop(saga_id, None)
+            self._cache.forget(saga_id)
             kept = [entry for entry in entries if not isinstance(entry.message, Tick)]
             if kept:
                 self._inbox.give_back(saga_id, kept)
@@ -205,7 +206,7 @@ class Loop:
         lost = await self._commit([made for made in decided if made.events], now)
         lost.update(dict.fromkeys(doubtful))
         for saga_id, error in lost.items():
-            self._cache.pop(saga_id, None)
+            self._cache.forget(saga_id)
             if error is None:
                 self._inbox.give_back(saga_id, batch[saga_id])
             else:
@@ -235,7 +236,7 @@ class Loop:
         """
         states: dict[str, State] = {}
         wanted: dict[str, int] = {}
-        cache, ticked = self._cache, self._ticked
+        cache, ticked = self._cache.states, self._ticked
         for saga_id in batch:
             state = cache.get(saga_id)
             if state is not None:
@@ -255,7 +256,7 @@ class Loop:
                     states[saga_id] = await self._folded(saga_id, stored, base)
                 except CodecError as error:
                     states.pop(saga_id, None)
-                    self._cache.pop(saga_id, None)
+                    self._cache.forget(saga_id)
                     self._set_aside(saga_id, batch[saga_id], error)
         return states, leases
 
@@ -356,13 +357,12 @@ class Loop:
             if made.events and suspects:
                 suspects.pop(state.saga_id, None)
             if state.status in LIVE and self._carries_on:
-                cache[state.saga_id] = state
+                cache.keep(state)
                 continue
-            cache.pop(state.saga_id, None)
+            cache.forget(state.saga_id)
             if state.status not in LIVE:
                 self._on_end(state)
-        while len(cache) > self._limits.cache:
-            del cache[next(iter(cache))]
+        cache.trim()
 
     # -------------------------------------------------------------------------------------------------------- dispatch
 

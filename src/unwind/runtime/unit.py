@@ -17,6 +17,9 @@ from unwind.ports import Message, SagaRow, StreamAppend, Unit
 
 SNAPSHOT_EVERY = 5
 """Steps and undos that end between two snapshots."""
+SNAPSHOT_AFTER = 64
+"""Events after which there is one all the same: retries, pauses and resumes end no step, and a log of thousands of them
+would be folded from its beginning each time."""
 
 _encode = msgspec.json.encode
 
@@ -47,7 +50,9 @@ def make_unit(decided: Decided, now: int, push: int) -> Unit:
     elif stands_early_enough(before, wake_at, now, push):
         wake_at = None
     snapshot = None
-    if after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY and after.status in LIVE:
+    steps, events_so_far = after.outcomes // SNAPSHOT_EVERY, after.version // SNAPSHOT_AFTER
+    passed = steps != before.outcomes // SNAPSHOT_EVERY or events_so_far != before.version // SNAPSHOT_AFTER
+    if passed and after.status in LIVE:
         snapshot = take_snapshot(after)
     return Unit(head, row, others, snapshot, wake_at)
 
