@@ -103,6 +103,76 @@ async def test_many_transactions_that_end_in_any_order_are_read_once_each(
     assert sorted(seen) != seen
 
 
+FAR = 9_000_000_000
+"""A number that no transaction of a fresh cluster has."""
+
+
+async def restored(connection: asyncpg.Connection, *streams: str, first: int = FAR) -> None:
+    """Rows as a dump from a cluster with higher transaction numbers leaves them."""
+    for number, stream in enumerate(streams, first):
+        await connection.execute(
+            "insert into commits (stream_id, version, category, count, events, recorded_at, tx)"
+            " values ($1, 1, 'saga', 1, '[]', 0, $2::text::xid8)",
+            stream,
+            str(number),
+        )
+
+
+async def read_on(store: PostgresStore, limit: int = 100) -> list[str]:
+    """What a consumer gets until there is nothing, moving on as it does."""
+    seen: list[str] = []
+    while entries := (tail := await store.tail("c", limit)).entries:
+        seen += names(list(entries))
+        await store.advance("c", tail.cursor)
+    return seen
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_after_a_restore_into_another_cluster_nothing_is_missed_nor_read_again(
+    store: PostgresStore, connect: Connect, limit: int
+) -> None:
+    connection = await connect()
+    await restored(connection, "old 1", "old 2", "old 3", "old 4")
+    [second] = await connection.fetch("select tx::text, position from commits where stream_id = 'old 2'")
+    await store.advance("c", f"{second['tx']}/{second['position']}")  # as it was dumped
+    await store.commit([unit("new 1")])
+    await store.commit([unit("new 2")])
+    assert await read_on(store, limit) == ["old 3", "old 4", "new 1", "new 2"]
+    await store.commit([unit("new 3")])
+    assert await read_on(store, limit) == ["new 3"]
+    assert await read_on(store, limit) == []
+
+
+async def test_who_had_read_all_before_the_restore_goes_on_with_what_is_new(
+    store: PostgresStore, connect: Connect
+) -> None:
+    connection = await connect()
+    await restored(connection, "old 1", "old 2")
+    [last] = await connection.fetch("select tx::text, position from commits where stream_id = 'old 2'")
+    await store.advance("c", f"{last['tx']}/{last['position']}")
+    assert await read_on(store) == []
+    await store.commit([unit("new")])
+    assert await read_on(store) == ["new"]
+
+
+async def test_a_reader_of_everything_reads_what_was_restored_too(store: PostgresStore, connect: Connect) -> None:
+    await restored(await connect(), "old 1", "old 2")
+    await store.commit([unit("new")])
+    assert set(await read_on(store)) == {"old 1", "old 2", "new"}
+
+
+async def test_a_second_restore_is_noticed_as_the_first_was(store: PostgresStore, connect: Connect) -> None:
+    connection = await connect()
+    await restored(connection, "old 1")
+    await store.commit([unit("middle")])
+    assert set(await read_on(store)) == {"old 1", "middle"}
+    await restored(connection, "restored again", first=2 * FAR)
+    [last] = await connection.fetch("select tx::text, position from commits where stream_id = 'restored again'")
+    await store.advance("c", f"{last['tx']}/{last['position']}/1")
+    await store.commit([unit("new")])
+    assert await read_on(store) == ["new"]
+
+
 @pytest.mark.parametrize("change", ["update commits set version = 2", "delete from commits", "truncate commits"])
 async def test_the_log_cannot_be_changed(store: PostgresStore, connect: Connect, change: str) -> None:
     await store.commit([unit("s")])

@@ -178,15 +178,39 @@ select value, key, (select now from clock) + $3::int8
 
 -- name: tail
 -- Below the oldest transaction that still runs, nothing can come any more.
-select saved.cursor, entry.*
-  from (select coalesce((select cursor from cursors where consumer = $1), '0/0') as cursor) as saved
+--
+-- A row at or above the snapshot's end was committed by another cluster and came here by a dump: no transaction of this one
+-- has such a number. Such rows are read after all others; who has read the last of them stands where this cluster's
+-- transactions have not come yet, and is told so (`restored`): it begins anew, above the positions it has read (`floor`).
+with saved as (
+    select cursor, split_part(cursor, '/', 1)::xid8 as tx, split_part(cursor, '/', 2)::int8 as position,
+           coalesce(nullif(split_part(cursor, '/', 3), ''), '0')::int8 as floor
+      from (select coalesce((select cursor from cursors where consumer = $1), '0/0') as cursor) as found
+), edge as (
+    select pg_snapshot_xmin(pg_current_snapshot()) as oldest, pg_snapshot_xmax(pg_current_snapshot()) as next
+)
+select saved.cursor, saved.tx >= edge.next as restored, saved.floor, entry.*
+  from saved
+ cross join edge
   left join lateral (
-       select position, stream_id, category, version, events, recorded_at, tx::text
-         from commits
-        where (commits.tx, position) > (split_part(saved.cursor, '/', 1)::xid8, split_part(saved.cursor, '/', 2)::int8)
-          and commits.tx < pg_snapshot_xmin(pg_current_snapshot())
-        order by commits.tx, position
-        limit $2
+       (select position, stream_id, category, version, events, recorded_at, tx
+          from commits
+         where (commits.tx, commits.position) > (saved.tx, saved.position)
+           and commits.tx < edge.oldest
+           and commits.position > saved.floor
+         order by commits.tx, commits.position
+         limit $2)
+        union all
+       (select position, stream_id, category, version, events, recorded_at, tx
+          from commits
+         where (commits.tx, commits.position) > (saved.tx, saved.position)
+           and commits.tx >= edge.next
+           and commits.position > saved.floor
+           and (saved.floor = 0 or saved.tx >= edge.next)
+         order by commits.tx, commits.position
+         limit $2)
+         order by tx, position
+         limit $2
        ) as entry on true
 
 -- name: advance

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import structlog
 
 from unwind.core.codec import Snapshot
 from unwind.errors import SettingsError, UnavailableError
@@ -14,6 +15,8 @@ from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
+
+log = structlog.get_logger("unwind.stores.postgres")
 
 SQL = read_statements(Path(__file__).with_name("queries.sql"))
 SETTINGS = {
@@ -91,9 +94,16 @@ class PostgresStore:
 
     async def tail(self, consumer: str, limit: int) -> Tail:
         rows = await _ask(self._readers, SQL["tail"], consumer, limit)
-        entries = tuple(LogEntry(*row[1:7]) for row in rows if row["position"] is not None)
+        first, last = rows[0], rows[-1]
+        entries = tuple(LogEntry(*row[3:9]) for row in rows if row["position"] is not None)
+        if not entries and first["restored"]:
+            read = first["cursor"].split("/")[1]
+            log.warning("log_restored", consumer=consumer, cursor=first["cursor"], goes_on_above_position=int(read))
+            await self.advance(consumer, f"0/0/{read}")
+            return await self.tail(consumer, limit)
         # The pair of the last one: a position alone says nothing about the order of commits.
-        return Tail(entries, f"{rows[-1]['tx']}/{rows[-1]['position']}" if entries else rows[0]["cursor"])
+        floor = f"/{first['floor']}" if first["floor"] else ""
+        return Tail(entries, f"{last['tx']}/{last['position']}{floor}" if entries else first["cursor"])
 
     async def advance(self, consumer: str, cursor: str) -> None:
         await _ask(self._writers, SQL["advance"], consumer, cursor)
