@@ -1,4 +1,4 @@
-"""All transitions of a saga: `decide(saga, state, input, moment)` gives the events; their state says what to send.
+"""The transitions of a saga: `decide(saga, state, input, moment)` gives the events; their state says what to send.
 
 The rules of the machine:
 
@@ -20,6 +20,9 @@ The rules of the machine:
     the clock of what is outstanding; cancelling lifts the pause.
  9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
 10. An undo of an action waits until the action has ended or its lease has.
+
+What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
+either, in `advance.py`.
 """
 
 from collections.abc import Sequence
