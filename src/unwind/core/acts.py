@@ -194,7 +194,7 @@ def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Dire
         return
     begun = next(each for each in draft.state.runs if each.step == plan.name)
     try:
-        changed, records = outcome_of(draft, plan, act.reply)
+        changed, records = outcome_of(draft, plan, act.reply) if plan.maps_reply else (m.NULL, ())
     except AuthorError as error:
         raise _Invalid(f"the reply does not do: {error.reason}") from error
     draft.emit(resolved)

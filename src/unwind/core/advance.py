@@ -157,8 +157,6 @@ def retry(draft: Draft, plan: StepPlan, run: StepRun, direction: m.Direction) ->
 
 def outcome_of(draft: Draft, plan: StepPlan, reply: Raw) -> tuple[Raw, Sequence[m.Record]]:
     """What a step's reply makes of the context (null: nothing), and the domain events. Raises AuthorError."""
-    if not plan.maps_reply:
-        return m.NULL, ()
     question = f"{plan.name}.succeeded"
     given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, reply))
     outcome = checked_outcome(question, given if isinstance(given, Outcome) else Outcome(given))

@@ -28,6 +28,8 @@ either, in `advance.py`.
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from msgspec import Raw
+
 from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.acts import act
@@ -125,11 +127,14 @@ def _refuse(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
 
 
 def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
-    try:
-        changed, records = outcome_of(draft, plan, reply.payload) if plan.maps_reply else (m.NULL, ())
-    except AuthorError as error:
-        block(draft, plan, "do", error.reason)
-        return
+    changed: Raw = m.NULL
+    records: Sequence[m.Record] = ()
+    if plan.maps_reply:
+        try:
+            changed, records = outcome_of(draft, plan, reply.payload)
+        except AuthorError as error:
+            block(draft, plan, "do", error.reason)
+            return
     finish(draft, run, reply.payload, changed, records)
 
 

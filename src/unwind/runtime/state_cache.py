@@ -20,11 +20,8 @@ class StateCache:
 
     def keep(self, state: State) -> None:
         """The state of its saga from now on."""
-        saga_id = state.saga_id
-        self.states[saga_id] = state
-        if self._large:
-            self._held -= self._large.pop(saga_id, 0)
-        if len(state.context) >= LARGE:
+        self.states[state.saga_id] = state
+        if self._large or len(state.context) >= LARGE:
             self._weigh(state)
 
     def expect_new(self, saga_id: str) -> None:
@@ -50,6 +47,9 @@ class StateCache:
         return self._held
 
     def _weigh(self, state: State) -> None:
+        self._held -= self._large.pop(state.saga_id, 0)
+        if len(state.context) < LARGE:
+            return
         sent = [run.command for run in (*state.runs, state.undo) if run is not None]
         size = len(state.context) + sum(len(command.payload) for command in sent if command is not None)
         self._large[state.saga_id] = size

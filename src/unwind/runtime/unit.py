@@ -50,9 +50,10 @@ def make_unit(decided: Decided, now: int, push: int) -> Unit:
     elif stands_early_enough(before, wake_at, now, push):
         wake_at = None
     snapshot = None
-    steps, events_so_far = after.outcomes // SNAPSHOT_EVERY, after.version // SNAPSHOT_AFTER
-    passed = steps != before.outcomes // SNAPSHOT_EVERY or events_so_far != before.version // SNAPSHOT_AFTER
-    if passed and after.status in LIVE:
+    if (
+        after.outcomes // SNAPSHOT_EVERY != before.outcomes // SNAPSHOT_EVERY
+        or after.version // SNAPSHOT_AFTER != before.version // SNAPSHOT_AFTER
+    ) and after.status in LIVE:
         snapshot = take_snapshot(after)
     return Unit(head, row, others, snapshot, wake_at)
 
