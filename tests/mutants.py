@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from unwind.core import advance, barrier, decide, pending, rules, state
-from unwind.core.messages import UndoDone
+from unwind.core.events import UndoDone
 from unwind.ports import Committed, Move, StreamAppend, Unit
 from unwind.runtime import inbox, loop, unit
 from unwind.runtime.clock import StoreTime

@@ -9,8 +9,9 @@ from pathlib import Path
 from tests.core.trips import Trip, booking, diary, errand, trip
 from tests.core.walk import walk
 
+from unwind.core.evolve import evolve
 from unwind.core.saga import SKIP, Fail, Kind, Saga
-from unwind.core.state import NEW, State, evolve
+from unwind.core.state import NEW, State
 
 TARGET = Path(__file__).parent.parent / "docs" / "state-machine.md"
 LABELS_TO_A_LINE = 3

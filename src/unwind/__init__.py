@@ -1,7 +1,8 @@
 """Durable sagas for Python: every accepted saga ends, completed or completely undone; every effect happens once."""
 
 from unwind.core.codec import EventCodec
-from unwind.core.messages import Record, effect_id
+from unwind.core.events import Record
+from unwind.core.messages import effect_id
 from unwind.core.saga import (
     PROCEED,
     SKIP,

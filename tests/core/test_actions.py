@@ -5,11 +5,9 @@ from tests.core.trips import BOOKED, SECONDS, Trip, booking, errand, trip
 
 from unwind.core.decide import decide
 from unwind.core.effects import RunAction
-from unwind.core.messages import (
+from unwind.core.events import (
     ActionTakenOver,
     CompensationStarted,
-    Moment,
-    Reply,
     SagaCompensated,
     SagaResumed,
     StepDone,
@@ -17,11 +15,10 @@ from unwind.core.messages import (
     StepRetried,
     StepSettled,
     StepStarted,
-    Tick,
     UndoDone,
     UndoStarted,
-    effect_id,
 )
+from unwind.core.messages import Moment, Reply, Tick, effect_id
 from unwind.core.pending import due, resend_due
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, pause, refused, resume, undo_failed, undone
 

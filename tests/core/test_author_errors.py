@@ -11,19 +11,18 @@ from unwind.core.author import LONGEST_REASON
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
-from unwind.core.messages import (
+from unwind.core.events import (
     CompensationStarted,
-    Moment,
     Record,
     SagaBlocked,
     SagaCompensated,
     SagaResumed,
-    Start,
     StepDone,
     StepStarted,
     UndoDone,
     UndoStarted,
 )
+from unwind.core.messages import Moment, Start
 from unwind.core.pending import due
 from unwind.core.saga import Command, Fail, Outcome, Saga
 from unwind.core.state import NEW

@@ -13,7 +13,7 @@ from tests.core.chance import TRIED
 from tests.core.trips import BOOKED, Trip, trip
 
 from unwind.core.codec import SAGA_EVENTS, SNAPSHOT_CODEC, Document, EventCodec, fold, read_snapshot, take_snapshot
-from unwind.core.messages import Event, SagaCompleted, StepDone, StepSkipped
+from unwind.core.events import Event, SagaCompleted, StepDone, StepSkipped
 from unwind.core.state import NEW, State
 from unwind.errors import CodecError
 from unwind.testing.scenario import Scenario, ok

@@ -6,10 +6,9 @@ from datetime import timedelta
 import pytest
 from tests.core.trips import BOOKED, SECONDS, Booked, Trip, Unbook, booking, diary, note, trip
 
-from unwind.core.messages import (
+from unwind.core.events import (
     CompensationStarted,
     DomainRecorded,
-    Reply,
     SagaBlocked,
     SagaCompensated,
     SagaResumed,
@@ -19,6 +18,7 @@ from unwind.core.messages import (
     UndoRetried,
     UndoStarted,
 )
+from unwind.core.messages import Reply
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Retry
 from unwind.testing.scenario import (

@@ -9,19 +9,12 @@ from tests.core.trips import BOOKED, SECONDS, Booked, Trip, Unbook, booking, dia
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
 from unwind.core.effects import SendCommand
-from unwind.core.messages import (
-    Cancel,
+from unwind.core.events import (
     CompensationStarted,
     DomainRecorded,
-    Input,
-    Moment,
-    Pause,
-    Reply,
-    Resume,
     SagaCompensated,
     SagaCompleted,
     SagaStarted,
-    Start,
     StepDone,
     StepFailed,
     StepRefused,
@@ -29,9 +22,9 @@ from unwind.core.messages import (
     StepSkipped,
     StepStarted,
     StepUnknown,
-    Tick,
     UndoStarted,
 )
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
 from unwind.core.saga import PROCEED, SKIP, CommandStep, Fail, Outcome, Verdict
 from unwind.core.state import NEW
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, pause, refused, undone

@@ -10,7 +10,8 @@ from tests.core.walk import YES, Place, Way, walk
 
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
-from unwind.core.messages import CompensationStarted, Moment, Reply, Resume, StepSkipped, StepStarted, Tick
+from unwind.core.events import CompensationStarted, StepSkipped, StepStarted
+from unwind.core.messages import Moment, Reply, Resume, Tick
 from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import Kind, Saga
 

@@ -13,8 +13,9 @@ from tests.core.walk import walk
 
 from unwind.core.decide import decide
 from unwind.core.effects import SendCommand
+from unwind.core.events import UndoStarted
 from unwind.core.foresight import Plan, cancel_refused, foresee
-from unwind.core.messages import Cancel, CommandCall, Moment, Pause, Reply, Start, Tick, UndoStarted
+from unwind.core.messages import Cancel, CommandCall, Moment, Pause, Reply, Start, Tick
 from unwind.core.pending import due, pending
 from unwind.core.saga import Command, Saga
 from unwind.core.state import NEW, State

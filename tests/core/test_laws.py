@@ -16,10 +16,23 @@ from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
 from unwind.core.effects import RunAction, SendCommand
-from unwind.core.messages import (
-    Cancel,
+from unwind.core.events import (
     CompensationStarted,
     Event,
+    SagaCompensated,
+    SagaCompleted,
+    StepDone,
+    StepRefused,
+    StepSettled,
+    StepSkipped,
+    StepStarted,
+    UndoDone,
+    UndoSkipped,
+    UndoStarted,
+)
+from unwind.core.evolve import evolve
+from unwind.core.messages import (
+    Cancel,
     Input,
     Moment,
     Pause,
@@ -27,24 +40,14 @@ from unwind.core.messages import (
     ResolveStep,
     Resume,
     RetryStep,
-    SagaCompensated,
-    SagaCompleted,
     SkipStep,
     Start,
-    StepDone,
-    StepRefused,
-    StepSettled,
-    StepSkipped,
-    StepStarted,
     Tick,
-    UndoDone,
-    UndoSkipped,
-    UndoStarted,
     effect_id,
 )
 from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import SKIP, Fail, Kind, Saga
-from unwind.core.state import NEW, State, evolve
+from unwind.core.state import NEW, State
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
 SHAPES = {"command": booking, "action": errand, "record": diary}

@@ -10,22 +10,12 @@ from tests.core.test_author_errors import Fickle
 from tests.core.trips import BOOKED, Book, Booked, Trip, Unbook, booking, diary, errand, pivotal, trip
 
 from unwind.core.decide import decide
-from unwind.core.messages import (
-    NULL,
-    Cancel,
-    CommandCall,
-    Input,
-    Moment,
-    Pause,
+from unwind.core.events import (
     ResolvedByHand,
-    ResolveStep,
-    Resume,
     RetryOrdered,
-    RetryStep,
     SagaCompensated,
     SagaCompleted,
     SagaResumed,
-    SkipStep,
     StepDone,
     StepRetried,
     StepSkipped,
@@ -34,6 +24,18 @@ from unwind.core.messages import (
     UndoRetried,
     UndoSkipped,
     UndoStarted,
+)
+from unwind.core.messages import (
+    NULL,
+    Cancel,
+    CommandCall,
+    Input,
+    Moment,
+    Pause,
+    ResolveStep,
+    Resume,
+    RetryStep,
+    SkipStep,
 )
 from unwind.core.saga import Kind
 from unwind.testing.scenario import (

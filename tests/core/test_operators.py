@@ -7,10 +7,8 @@ import pytest
 from tests.core.trips import BOOKED, SECONDS, Trip, booking, errand, pivotal, trip
 
 from unwind.core.decide import decide
-from unwind.core.messages import (
-    Cancel,
+from unwind.core.events import (
     CompensationStarted,
-    Moment,
     SagaBlocked,
     SagaCompleted,
     SagaPaused,
@@ -20,10 +18,10 @@ from unwind.core.messages import (
     StepRefused,
     StepRetried,
     StepStarted,
-    Tick,
     UndoDone,
     UndoStarted,
 )
+from unwind.core.messages import Cancel, Moment, Tick
 from unwind.core.pending import due
 from unwind.testing.scenario import (
     START,

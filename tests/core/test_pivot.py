@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from tests.core.trips import BOOKED, SECONDS, Trip, booking, diary, pivotal, trip
 
-from unwind.core.messages import (
+from unwind.core.events import (
     CompensationStarted,
     SagaBlocked,
     SagaCompleted,

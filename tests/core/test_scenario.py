@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.core.trips import BOOKED, Book, Booked, Noted, Trip, Unbook, booking, diary, errand, trip
 
-from unwind.core.messages import SagaCompleted, SagaStarted, StepDone, StepStarted
+from unwind.core.events import SagaCompleted, SagaStarted, StepDone, StepStarted
 from unwind.testing.scenario import START, Scenario, failed, ok, refused, undo_failed, undo_refused, undone
 
 

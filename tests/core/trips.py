@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from unwind.core.messages import Record
+from unwind.core.events import Record
 from unwind.core.saga import (
     PROCEED,
     ActionCall,

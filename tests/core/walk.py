@@ -7,7 +7,8 @@ from msgspec import Raw, Struct
 from tests.core.trips import Trip
 
 from unwind.core.decide import decide
-from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Reply, Resume, Start, Tick
+from unwind.core.events import Event
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
 from unwind.core.pending import due
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun

@@ -21,7 +21,8 @@ from tests.http.test_sagas import UNKNOWN, placed
 from tests.runtime.rig import Answer, Deed, Rig, refusing, reply, virtual
 
 from unwind.core.decide import decide
-from unwind.core.messages import Cancel, Event, Input, Moment, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
+from unwind.core.events import Event
+from unwind.core.messages import Cancel, Input, Moment, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
 from unwind.core.saga import SKIP, ActionCall, Kind, Saga
 from unwind.core.state import State
 from unwind.http import create_app

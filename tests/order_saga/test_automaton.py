@@ -17,10 +17,10 @@ from order_saga.audit.automaton import Automaton, RejectedError
 from order_saga.domain.order import OrderItem
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.decide import decide
+from unwind.core.events import Event
 from unwind.core.messages import (
     Cancel,
     Direction,
-    Event,
     Input,
     Moment,
     Pause,

@@ -15,7 +15,8 @@ from tests.core.trips import BOOKED, Trip
 
 from unwind.buses.memory import MemoryBus
 from unwind.core.codec import SAGA_EVENTS, Snapshot
-from unwind.core.messages import Direction, Event, Reply
+from unwind.core.events import Event
+from unwind.core.messages import Direction, Reply
 from unwind.core.saga import ActionCall, ActionStep, Saga
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import (

@@ -11,7 +11,8 @@ from tests.core.trips import Trip, trip
 from tests.runtime.rig import Deed, Rig, at_once, virtual
 
 from unwind.core.effects import RunAction
-from unwind.core.messages import ActionTakenOver, Reply, StepFailed, UndoDone
+from unwind.core.events import ActionTakenOver, StepFailed, UndoDone
+from unwind.core.messages import Reply
 from unwind.core.saga import ActionCall, Refused, Retry, Saga
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.limits import SECOND

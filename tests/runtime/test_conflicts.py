@@ -10,7 +10,7 @@ from tests.core.trips import Trip, trip
 from tests.runtime.rig import Fault, Rig, refusing, tell, virtual
 
 from unwind.buses.memory import MemoryBus
-from unwind.core.messages import CompensationStarted, SagaCompensated, SagaCompleted, SagaStarted, StepStarted
+from unwind.core.events import CompensationStarted, SagaCompensated, SagaCompleted, SagaStarted, StepStarted
 from unwind.errors import StateError
 from unwind.ports import COMMANDS
 from unwind.testing.faults import Faults, FaultyBus

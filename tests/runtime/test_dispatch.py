@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Deed, Rig, Trace, at_once, reply, tell, virtual
 
-from unwind.core.messages import StepFailed, StepRetried
+from unwind.core.events import StepFailed, StepRetried
 from unwind.core.saga import Retry
 from unwind.ports import COMMANDS, REPLIES, Message, Move
 from unwind.runtime.sweeper import Sweeper

@@ -8,7 +8,7 @@ from msgspec import Raw
 from tests.core.trips import Trip, booking, pivotal, trip
 from tests.runtime.rig import Rig, refusing, reply, tell, virtual
 
-from unwind.core.messages import SagaStarted
+from unwind.core.events import SagaStarted
 from unwind.errors import (
     CodecError,
     DefinitionError,

@@ -10,7 +10,7 @@ from tests.core.trips import Noted, Trip, booking, diary, note, trip
 from tests.runtime.rig import Rig, ScriptedStore, refusing, virtual
 
 from unwind.buses.memory import MemoryBus
-from unwind.core.messages import Record
+from unwind.core.events import Record
 from unwind.errors import DefinitionError, UnavailableError
 from unwind.ports import EVENTS, Message, StreamAppend, Unit
 from unwind.runtime.limits import Limits

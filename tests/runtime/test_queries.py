@@ -12,23 +12,8 @@ from tests.core.trips import booking, diary, errand, pivotal, trip
 
 from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.decide import decide
-from unwind.core.messages import (
-    Cancel,
-    Event,
-    Input,
-    Moment,
-    Pause,
-    Reply,
-    Resume,
-    Start,
-    StepRetried,
-    StepSkipped,
-    StepStarted,
-    Tick,
-    UndoDone,
-    UndoRetried,
-    UndoStarted,
-)
+from unwind.core.events import Event, StepRetried, StepSkipped, StepStarted, UndoDone, UndoRetried, UndoStarted
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
 from unwind.core.saga import SKIP, Saga
 from unwind.core.state import NEW, State
 from unwind.errors import NotFoundError

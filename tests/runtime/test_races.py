@@ -9,7 +9,7 @@ from typing import Any
 from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Rig, tell, virtual
 
-from unwind.core.messages import CompensationStarted, RetryOrdered, SagaPaused, StepStarted
+from unwind.core.events import CompensationStarted, RetryOrdered, SagaPaused, StepStarted
 from unwind.errors import StateError
 from unwind.runtime.engine import Engine
 

@@ -6,7 +6,7 @@ import pytest
 from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Deed, Rig, at_once, reply, virtual
 
-from unwind.core.messages import StepDone
+from unwind.core.events import StepDone
 from unwind.core.saga import ActionCall
 from unwind.errors import UnavailableError
 from unwind.ports import REPLIES

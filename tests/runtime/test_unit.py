@@ -11,7 +11,8 @@ from tests.core.trips import booking, diary, errand, note, trip
 
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.decide import decide
-from unwind.core.messages import Cancel, Event, Input, Moment, Pause, Record, Reply, Resume, Start, Tick
+from unwind.core.events import Event, Record
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
 from unwind.core.pending import due, pending
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State

@@ -19,6 +19,7 @@ from typing import assert_never
 import msgspec
 from msgspec import Raw
 
+from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.advance import advance, finish, outcome_of, retry, turn_round
@@ -54,7 +55,7 @@ def act(draft: Draft, message: m.Cancel | m.Pause | m.Resume | Mend) -> Decision
             _resume(draft, message)
         case m.Pause():
             if not state.paused:
-                draft.emit(m.SagaPaused(draft.at, message.actor, message.reason))
+                draft.emit(e.SagaPaused(draft.at, message.actor, message.reason))
         case m.RetryStep() | m.ResolveStep() | m.SkipStep():
             return _mend(draft, message)
         case _:
@@ -66,7 +67,7 @@ def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
     state = draft.state
     if state.status == "compensating":
         if state.paused:
-            draft.emit(m.SagaResumed(draft.at, cancel.actor, cancel.reason))
+            draft.emit(e.SagaResumed(draft.at, cancel.actor, cancel.reason))
             advance(draft)
         return draft.decision()
     if state.pivoted:
@@ -76,7 +77,7 @@ def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
 
 
 def _resume(draft: Draft, resume: m.Resume) -> None:
-    draft.emit(m.SagaResumed(draft.at, resume.actor, resume.reason))
+    draft.emit(e.SagaResumed(draft.at, resume.actor, resume.reason))
     for direction, run in rules.in_backoff(draft.state):
         retry(draft, draft.plan(run.step), run, direction)
     advance(draft)
@@ -157,7 +158,7 @@ def _retry(draft: Draft, act: m.RetryStep, plan: StepPlan, direction: m.Directio
             raise _Unfit(f"{plan.name} has no command under way that could be replaced")
         after = _replacement(draft, plan, direction, act.command)
     draft.emit(
-        m.RetryOrdered(
+        e.RetryOrdered(
             draft.at, plan.name, direction, act.actor, act.reason, after, before if after is not None else None
         )
     )
@@ -183,13 +184,13 @@ def _replacement(draft: Draft, plan: StepPlan, direction: m.Direction, payload: 
 
 
 def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
-    resolved = m.ResolvedByHand(draft.at, plan.name, direction, act.actor, act.evidence, act.reference)
+    resolved = e.ResolvedByHand(draft.at, plan.name, direction, act.actor, act.evidence, act.reference)
     if direction == "undo":
         draft.emit(resolved)
         if run is None:  # `compensate` raised: it is begun and over at once
-            draft.emit(m.UndoStarted(draft.at, plan.name, draft.attempt(plan, "undo", 1)))
+            draft.emit(e.UndoStarted(draft.at, plan.name, draft.attempt(plan, "undo", 1)))
         number = 1 if run is None else run.attempt.number
-        draft.emit(m.UndoDone(draft.at, plan.name, number))
+        draft.emit(e.UndoDone(draft.at, plan.name, number))
         advance(draft)
         return
     begun = next(each for each in draft.state.runs if each.step == plan.name)
@@ -204,11 +205,11 @@ def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Dire
 def _skip(draft: Draft, act: m.SkipStep, plan: StepPlan, direction: m.Direction) -> None:
     if direction == "do":
         pivot = plan.kind is Kind.PIVOT
-        draft.emit(m.StepSkipped(draft.at, plan.name, act.reason, pivot, act.actor))
+        draft.emit(e.StepSkipped(draft.at, plan.name, act.reason, pivot, act.actor))
         advance(draft)
     elif plan.name in draft.state.targets:
-        draft.emit(m.UndoSkipped(draft.at, plan.name, act.actor, act.reason))
+        draft.emit(e.UndoSkipped(draft.at, plan.name, act.actor, act.reason))
         advance(draft)
     else:  # `on_compensated` raised
-        draft.emit(m.SagaResumed(draft.at, act.actor, act.reason))
-        draft.emit(m.SagaCompensated(draft.at))
+        draft.emit(e.SagaResumed(draft.at, act.actor, act.reason))
+        draft.emit(e.SagaCompensated(draft.at))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Raw
 
+from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.author import (
@@ -37,7 +38,7 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         if runs and runs[-1].status in {"outstanding", "backoff"}:
             return
         if len(runs) == len(plans):
-            draft.emit(m.SagaCompleted(draft.at))
+            draft.emit(e.SagaCompleted(draft.at))
             return
         if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
             turn_round_late(draft)
@@ -56,7 +57,7 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
     if plan.guarded:
         verdict = ask(f"{plan.name}.guard", plan.step.guard, context)
         if verdict == "skip":
-            draft.emit(m.StepSkipped(draft.at, plan.name, pivot=pivot))
+            draft.emit(e.StepSkipped(draft.at, plan.name, pivot=pivot))
             return
         if isinstance(verdict, Fail):
             if draft.state.pivoted:
@@ -70,15 +71,15 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
         question = f"{plan.name}.record"
         outcome = checked_outcome(question, ask(question, plan.step.record, context))
         changed = encoded_context(draft.saga, plan, draft.state.context, outcome.context)
-        draft.emit(m.StepStarted(draft.at, plan.name, attempt, None, pivot))
-        draft.emit(m.StepDone(draft.at, plan.name, 1, m.NULL, changed))
+        draft.emit(e.StepStarted(draft.at, plan.name, attempt, None, pivot))
+        draft.emit(e.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
         question = f"{plan.name}.execute"
         command = command_call(question, ask(question, plan.step.execute, context))
-    draft.emit(m.StepStarted(draft.at, plan.name, attempt, command, pivot))
+    draft.emit(e.StepStarted(draft.at, plan.name, attempt, command, pivot))
 
 
 # ------------------------------------------------------------------------------------------------------- turning round
@@ -87,7 +88,7 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
 def turn_round(draft: Draft, cause: m.Cause, step: str, reason: str, actor: str = "") -> None:
     """Undo what was done, from now on (rule 4)."""
     targets = rules.compensation_targets(draft.saga, draft.state.runs)
-    draft.emit(m.CompensationStarted(draft.at, cause, targets, step, reason, actor))
+    draft.emit(e.CompensationStarted(draft.at, cause, targets, step, reason, actor))
     advance(draft)
 
 
@@ -117,14 +118,14 @@ def _begin_undo(draft: Draft, plan: StepPlan) -> None:
     question = f"{plan.name}.compensate"
     if plan.shape == "record":
         outcome = checked_outcome(question, ask(question, plan.step.compensate, draft.context()))
-        draft.emit(m.UndoStarted(draft.at, plan.name, attempt))
-        draft.emit(m.UndoDone(draft.at, plan.name, 1))
+        draft.emit(e.UndoStarted(draft.at, plan.name, attempt))
+        draft.emit(e.UndoDone(draft.at, plan.name, 1))
         draft.record(outcome.records)
         return
     command = None
     if plan.shape == "command":
         command = command_call(question, ask(question, plan.step.compensate, draft.context()))
-    draft.emit(m.UndoStarted(draft.at, plan.name, attempt, command))
+    draft.emit(e.UndoStarted(draft.at, plan.name, attempt, command))
 
 
 def _end_compensated(draft: Draft) -> None:
@@ -136,26 +137,26 @@ def _end_compensated(draft: Draft) -> None:
             block(draft, draft.saga.plans[0], "undo", error.reason)
             return
         draft.record(records)
-    draft.emit(m.SagaCompensated(draft.at))
+    draft.emit(e.SagaCompensated(draft.at))
 
 
 def block(draft: Draft, plan: StepPlan, direction: m.Direction, reason: str, *, refused: bool = False) -> None:
     """Ask for a person, once; what is outstanding goes on being tried at the cap (rule 5)."""
     if draft.state.blocked is None:
         every = (plan.retry if direction == "do" else plan.undo_retry).cap
-        draft.emit(m.SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
+        draft.emit(e.SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
 
 
 def retry(draft: Draft, plan: StepPlan, run: StepRun, direction: m.Direction) -> None:
     """Begin the next attempt."""
     attempt = draft.attempt(plan, direction, run.attempt.number + 1)
     if direction == "do":
-        draft.emit(m.StepRetried(draft.at, run.step, attempt))
+        draft.emit(e.StepRetried(draft.at, run.step, attempt))
     else:
-        draft.emit(m.UndoRetried(draft.at, run.step, attempt))
+        draft.emit(e.UndoRetried(draft.at, run.step, attempt))
 
 
-def outcome_of(draft: Draft, plan: StepPlan, reply: Raw) -> tuple[Raw, Sequence[m.Record]]:
+def outcome_of(draft: Draft, plan: StepPlan, reply: Raw) -> tuple[Raw, Sequence[e.Record]]:
     """What a step's reply makes of the context (null: nothing), and the domain events. Raises AuthorError."""
     question = f"{plan.name}.succeeded"
     given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, reply))
@@ -163,9 +164,9 @@ def outcome_of(draft: Draft, plan: StepPlan, reply: Raw) -> tuple[Raw, Sequence[
     return encoded_context(draft.saga, plan, draft.state.context, outcome.context), outcome.records
 
 
-def finish(draft: Draft, run: StepRun, reply: Raw, changed: Raw, records: Sequence[m.Record]) -> None:
+def finish(draft: Draft, run: StepRun, reply: Raw, changed: Raw, records: Sequence[e.Record]) -> None:
     """The step is done; on to the next."""
-    draft.emit(m.StepDone(draft.at, run.step, run.attempt.number, reply, changed))
+    draft.emit(e.StepDone(draft.at, run.step, run.attempt.number, reply, changed))
     if records:
         draft.record(records)
     advance(draft)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from unwind.core.messages import NULL, CommandCall, Record
+from unwind.core.events import Record
+from unwind.core.messages import NULL, CommandCall
 from unwind.core.saga import Command, Outcome, Saga, StepPlan
 
 T = TypeVar("T")

@@ -12,8 +12,9 @@ from zlib import crc32
 import msgspec
 from msgspec import Raw, Struct
 
-from unwind.core.messages import Event
-from unwind.core.state import NEW, State, evolve
+from unwind.core.events import Event
+from unwind.core.evolve import evolve
+from unwind.core.state import NEW, State
 from unwind.errors import CodecError
 
 E = TypeVar("E")

@@ -30,6 +30,7 @@ from typing import Any, assert_never
 
 from msgspec import Raw
 
+from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.acts import act
@@ -66,13 +67,13 @@ def _start(draft: Draft, start: m.Start) -> Decision:
     saga = draft.saga
     try:
         context = ask("the context", saga.decode_context, start.context)
-        opening: Sequence[m.Record] = ()
+        opening: Sequence[e.Record] = ()
         if saga.on_started is not None:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(
-        m.SagaStarted(
+        e.SagaStarted(
             draft.at,
             start.saga_id,
             saga.name,
@@ -114,7 +115,7 @@ def _reply(draft: Draft, reply: m.Reply) -> None:
         elif run.status == "outstanding" and rules.current(run, reply):
             _attempt_over(draft, plan, run, reply.reason, timed_out=reply.timed_out)
     elif rules.awaited_action(state, plan, run) and (reply.outcome != "failed" or rules.current(run, reply)):
-        draft.emit(m.StepSettled(draft.at, run.step, reply.outcome, reply.reason))
+        draft.emit(e.StepSettled(draft.at, run.step, reply.outcome, reply.reason))
         advance(draft)
 
 
@@ -122,13 +123,13 @@ def _refuse(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
     if rules.forward_only(draft.state, run):
         block(draft, plan, "do", reply.reason, refused=True)
         return
-    draft.emit(m.StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
+    draft.emit(e.StepRefused(draft.at, run.step, run.attempt.number, reply.reason, reply.payload))
     turn_round(draft, "refused", run.step, reply.reason)
 
 
 def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None:
     changed: Raw = m.NULL
-    records: Sequence[m.Record] = ()
+    records: Sequence[e.Record] = ()
     if plan.maps_reply:
         try:
             changed, records = outcome_of(draft, plan, reply.payload)
@@ -144,18 +145,18 @@ def _attempt_over(draft: Draft, plan: StepPlan, run: StepRun, reason: str, *, ti
         return
     if number < plan.retry.attempts:
         retry_at = draft.at + plan.retry.delay(number, draft.moment.jitter)
-        draft.emit(m.StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
+        draft.emit(e.StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
     elif rules.held(draft.state):
         block(draft, plan, "do", f"attempt {number} failed: {reason}")
     else:
-        draft.emit(m.StepUnknown(draft.at, run.step, number, reason, timed_out))
+        draft.emit(e.StepUnknown(draft.at, run.step, number, reason, timed_out))
         turn_round(draft, "unknown", run.step, reason)
 
 
 def _undo_reply(draft: Draft, plan: StepPlan, undo: StepRun, reply: m.Reply) -> None:
     match reply.outcome:
         case "ok":
-            draft.emit(m.UndoDone(draft.at, undo.step, undo.attempt.number, reply.payload))
+            draft.emit(e.UndoDone(draft.at, undo.step, undo.attempt.number, reply.payload))
             advance(draft)
         case "refused":
             block(draft, plan, "undo", reply.reason, refused=True)
@@ -172,7 +173,7 @@ def _undo_attempt_over(draft: Draft, plan: StepPlan, undo: StepRun, reason: str,
         return
     if number < plan.undo_retry.attempts:
         retry_at = draft.at + plan.undo_retry.delay(number, draft.moment.jitter)
-        draft.emit(m.UndoFailed(draft.at, undo.step, number, retry_at, reason, timed_out))
+        draft.emit(e.UndoFailed(draft.at, undo.step, number, retry_at, reason, timed_out))
     else:
         block(draft, plan, "undo", f"attempt {number} failed: {reason}")
 
@@ -211,4 +212,4 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
     elif run.status == "outstanding" and plan.shape == "action":
         held_until = tick.leases.get(m.effect_id(draft.state.saga_id, run.step, direction), 0)
         if at >= rules.lease_end(run, held_until) and attempt.runner != draft.moment.worker:
-            draft.emit(m.ActionTakenOver(at, run.step, direction, draft.moment.worker))
+            draft.emit(e.ActionTakenOver(at, run.step, direction, draft.moment.worker))

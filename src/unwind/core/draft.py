@@ -6,9 +6,11 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from unwind.core.author import ask
-from unwind.core.messages import Attempt, Direction, DomainRecorded, Event, Moment, Record
+from unwind.core.events import DomainRecorded, Event, Record
+from unwind.core.evolve import EVOLVE
+from unwind.core.messages import Attempt, Direction, Moment
 from unwind.core.saga import Saga, StepPlan
-from unwind.core.state import EVOLVE, State
+from unwind.core.state import State
 
 Verdict = Literal[
     "accepted", "ignored", "exists", "ended", "past_pivot", "author_error", "conflict", "unfit", "invalid"

@@ -11,7 +11,8 @@ from msgspec import Struct
 from unwind.core import rules
 from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.decide import decide
-from unwind.core.messages import Cancel, CommandCall, Input, Moment, Reply, Tick, UndoStarted
+from unwind.core.events import UndoStarted
+from unwind.core.messages import Cancel, CommandCall, Input, Moment, Reply, Tick
 from unwind.core.pending import AWAITED
 from unwind.core.saga import Kind, Saga, StepPlan
 from unwind.core.state import ShownStatus, State, StepRun

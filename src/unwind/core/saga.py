@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origi
 import msgspec
 from msgspec import Struct
 
-from unwind.core.messages import Record
+from unwind.core.events import Record
 from unwind.errors import DefinitionError
 
 C = TypeVar("C")

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from unwind.core.events import CompensationStarted, Event, SagaPaused
 from unwind.core.foresight import cancel_refused
-from unwind.core.messages import CompensationStarted, Direction, Event, SagaPaused
+from unwind.core.messages import Direction
 from unwind.core.pending import due
 from unwind.core.rules import deadline_holds
 from unwind.core.saga import Saga

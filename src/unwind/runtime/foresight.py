@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import Any
 
+from unwind.core.events import Event
+from unwind.core.evolve import evolve
 from unwind.core.foresight import Plan, foresee
-from unwind.core.messages import Event
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State, evolve
+from unwind.core.state import NEW, State
 from unwind.errors import NotFoundError
 from unwind.runtime.explain import Explanation, explain
 from unwind.runtime.queries import Queries, SagaView, view

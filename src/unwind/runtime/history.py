@@ -6,11 +6,9 @@ from typing import Literal, assert_never
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from unwind.core.messages import (
+from unwind.core.events import (
     ActionTakenOver,
-    Attempt,
     CompensationStarted,
-    Direction,
     DomainRecorded,
     Event,
     ResolvedByHand,
@@ -35,6 +33,7 @@ from unwind.core.messages import (
     UndoSkipped,
     UndoStarted,
 )
+from unwind.core.messages import Attempt, Direction
 from unwind.runtime.instants import instant, instant_or_none
 
 EntryStatus = Literal["running", "completed", "failed", "timed_out", "skipped", "compensating", "compensated"]

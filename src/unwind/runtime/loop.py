@@ -15,7 +15,8 @@ from unwind.core.codec import fold, read_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
 from unwind.core.effects import RunAction
-from unwind.core.messages import Event, Input, Moment, Record, Reply, Resume, RetryStep, Start, Tick
+from unwind.core.events import Event, Record
+from unwind.core.messages import Input, Moment, Reply, Resume, RetryStep, Start, Tick
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, NEW, State

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from msgspec import Raw, Struct
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
-from unwind.core.messages import Direction, Event
+from unwind.core.events import Event
+from unwind.core.messages import Direction
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, Store, StoredStream

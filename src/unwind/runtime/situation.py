@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from unwind.core.messages import Direction, Event, SagaEvent, SagaPaused, StepFailed, UndoFailed
+from unwind.core.events import Event, SagaEvent, SagaPaused, StepFailed, UndoFailed
+from unwind.core.messages import Direction
 from unwind.core.rules import awaited_action
 from unwind.core.saga import Saga
 from unwind.core.state import State, StepRun

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from unwind.core.messages import (
+from unwind.core.events import (
     CompensationStarted,
     Event,
     SagaBlocked,

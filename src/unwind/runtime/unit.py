@@ -9,7 +9,8 @@ from msgspec import Struct
 from unwind.core.author import SAGA
 from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.effects import Effect, SendCommand
-from unwind.core.messages import Event, Record, effect_id
+from unwind.core.events import Event, Record
+from unwind.core.messages import effect_id
 from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, State

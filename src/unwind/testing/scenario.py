@@ -28,18 +28,16 @@ from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.draft import Verdict
 from unwind.core.effects import Effect, RunAction, SendCommand
+from unwind.core.events import Event, Record, SagaEvent
 from unwind.core.messages import (
     Cancel,
-    Event,
     Input,
     Moment,
     Pause,
-    Record,
     Reply,
     ResolveStep,
     Resume,
     RetryStep,
-    SagaEvent,
     SkipStep,
     Start,
     Tick,

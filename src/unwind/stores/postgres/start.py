@@ -19,9 +19,11 @@ from msgspec import Raw
 
 from unwind.core.codec import fold
 from unwind.core.decide import decide
-from unwind.core.messages import DomainRecorded, Moment, Start
+from unwind.core.events import DomainRecorded
+from unwind.core.evolve import evolve
+from unwind.core.messages import Moment, Start
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State, evolve
+from unwind.core.state import NEW, State
 from unwind.errors import DefinitionError, IdempotencyError, InputError, UnavailableError
 from unwind.ports import Unit
 from unwind.runtime.engine import Started

@@ -7,7 +7,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from unwind.core.messages import Direction, Record
+from unwind.core.events import Record
+from unwind.core.messages import Direction
 from unwind.core.saga import (
     PROCEED,
     SKIP,

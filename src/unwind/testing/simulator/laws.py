@@ -6,6 +6,7 @@ It shares no transition with the core: a rule that is lost there shows as a brok
 from collections.abc import Sequence
 from typing import Any
 
+from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core.saga import Kind, Saga
 
@@ -43,20 +44,20 @@ class Model:
 
     # ------------------------------------------------------------------------------------------------------------ fold
 
-    def apply(self, event: m.Event, failures: set[tuple[str, str, int]]) -> None:
+    def apply(self, event: e.Event, failures: set[tuple[str, str, int]]) -> None:
         """One more event; raises Law when it may not happen now. `failures` are those that were really reported."""
         if self.status not in (*LIVE, "new"):
             raise Law("event_after_the_end")
-        if isinstance(event, m.SagaStarted) != (self.status == "new"):
+        if isinstance(event, e.SagaStarted) != (self.status == "new"):
             raise Law("not_started_once")
         self.version += 1
         handler = getattr(self, "_" + type(event).__name__)
         handler(event) if type(event) not in _JUDGED else handler(event, failures)
 
-    def _SagaStarted(self, event: m.SagaStarted) -> None:  # noqa: N802
+    def _SagaStarted(self, event: e.SagaStarted) -> None:  # noqa: N802
         self.status, self.deadline = "running", event.deadline
 
-    def _StepStarted(self, event: m.StepStarted) -> None:  # noqa: N802
+    def _StepStarted(self, event: e.StepStarted) -> None:  # noqa: N802
         self._forward("step_started")
         if event.step in self.steps or event.step != self.names[len(self.steps)]:
             raise Law("step_out_of_order")
@@ -67,7 +68,7 @@ class Model:
         self.steps[event.step] = {"st": "out", **self._clock(event.attempt)}
         self.blocked = None
 
-    def _StepSkipped(self, event: m.StepSkipped) -> None:  # noqa: N802
+    def _StepSkipped(self, event: e.StepSkipped) -> None:  # noqa: N802
         self._forward("step_skipped")
         if event.actor:
             self._by_hand(event.step)
@@ -79,40 +80,40 @@ class Model:
             self._end(event.step, "skipped", ("out", "backoff"))
         self.blocked = None
 
-    def _StepDone(self, event: m.StepDone) -> None:  # noqa: N802
+    def _StepDone(self, event: e.StepDone) -> None:  # noqa: N802
         self._forward("step_done")
         self._end(event.step, "done", ("out", "backoff"))
         self.blocked = None
 
-    def _StepRefused(self, event: m.StepRefused) -> None:  # noqa: N802
+    def _StepRefused(self, event: e.StepRefused) -> None:  # noqa: N802
         self._forward("step_refused")
         self._end(event.step, "refused", ("out", "backoff"))
         self.blocked = None
 
-    def _StepUnknown(self, event: m.StepUnknown, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+    def _StepUnknown(self, event: e.StepUnknown, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         self._over(event, "do", self._step(event.step), failures)
         self._forward("step_unknown")
         self._end(event.step, "unknown", ("out",))
 
-    def _StepFailed(self, event: m.StepFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+    def _StepFailed(self, event: e.StepFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         step = self._step(event.step)
         self._over(event, "do", step, failures)
         self._end(event.step, "backoff", ("out",))
         step["retry"] = event.retry_at
 
-    def _StepRetried(self, event: m.StepRetried) -> None:  # noqa: N802
+    def _StepRetried(self, event: e.StepRetried) -> None:  # noqa: N802
         self._forward("step_retried")
         step = self._step(event.step)
         if step["st"] != "backoff" or event.attempt.number != step["n"] + 1:
             raise Law("retry_without_a_backoff")
         step.update(st="out", **self._clock(event.attempt))
 
-    def _StepSettled(self, event: m.StepSettled) -> None:  # noqa: N802
+    def _StepSettled(self, event: e.StepSettled) -> None:  # noqa: N802
         self._end(event.step, {"ok": "done", "refused": "refused", "failed": "unknown"}[event.outcome], ("out",))
         if event.outcome == "refused" and event.step in self.targets:
             self.targets.remove(event.step)
 
-    def _CompensationStarted(self, event: m.CompensationStarted) -> None:  # noqa: N802
+    def _CompensationStarted(self, event: e.CompensationStarted) -> None:  # noqa: N802
         self._forward("compensation_started")
         pivot = self.steps.get(self.pivot or "")
         if pivot is not None and pivot["st"] != "refused":
@@ -127,7 +128,7 @@ class Model:
         self.status, self.targets, self.blocked = "compensating", expected, None
         self.paused = self.paused and event.cause != "cancelled"
 
-    def _UndoStarted(self, event: m.UndoStarted) -> None:  # noqa: N802
+    def _UndoStarted(self, event: e.UndoStarted) -> None:  # noqa: N802
         if self.status != "compensating" or self.undo is not None or self.targets[:1] != [event.step]:
             raise Law("undo_out_of_order")
         if self.paused:
@@ -138,44 +139,44 @@ class Model:
         self.undo = {"step": event.step, "st": "out", **self._clock(event.attempt)}
         self.blocked = None
 
-    def _UndoFailed(self, event: m.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
+    def _UndoFailed(self, event: e.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
         self._over(event, "undo", undo, failures)
         undo.update(st="backoff", retry=event.retry_at)
 
-    def _UndoRetried(self, event: m.UndoRetried) -> None:  # noqa: N802
+    def _UndoRetried(self, event: e.UndoRetried) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
         if undo["st"] != "backoff" or event.attempt.number != undo["n"] + 1:
             raise Law("retry_without_a_backoff")
         undo.update(st="out", **self._clock(event.attempt))
 
-    def _UndoDone(self, event: m.UndoDone) -> None:  # noqa: N802
+    def _UndoDone(self, event: e.UndoDone) -> None:  # noqa: N802
         self._current_undo(event.step)
         if self.targets[:1] != [event.step]:
             raise Law("undone_out_of_order")
         self.targets.pop(0)
         self.undo, self.blocked = None, None
 
-    def _ActionTakenOver(self, event: m.ActionTakenOver) -> None:  # noqa: N802
+    def _ActionTakenOver(self, event: e.ActionTakenOver) -> None:  # noqa: N802
         run = self._current_undo(event.step) if event.direction == "undo" else self._step(event.step)
         if event.at < run["since"] + LEASE:
             raise Law("taken_over_within_the_lease")
         run["since"] = event.at
 
-    def _SagaBlocked(self, event: m.SagaBlocked) -> None:  # noqa: N802
+    def _SagaBlocked(self, event: e.SagaBlocked) -> None:  # noqa: N802
         self.blocked = (event.at, event.retry_every)
 
-    def _SagaPaused(self, _: m.SagaPaused) -> None:  # noqa: N802
+    def _SagaPaused(self, _: e.SagaPaused) -> None:  # noqa: N802
         self.paused = True
 
-    def _SagaResumed(self, event: m.SagaResumed) -> None:  # noqa: N802
+    def _SagaResumed(self, event: e.SagaResumed) -> None:  # noqa: N802
         self.paused, self.blocked = False, None
         for run in [*self.steps.values(), *([self.undo] if self.undo else [])]:
             if run["st"] == "out" and run["expires"] is not None:
                 run["expires"] += event.at - run["since"]
                 run["since"] = event.at
 
-    def _RetryOrdered(self, event: m.RetryOrdered) -> None:  # noqa: N802
+    def _RetryOrdered(self, event: e.RetryOrdered) -> None:  # noqa: N802
         run = self._current_undo(event.step) if event.direction == "undo" and self.undo else self.steps.get(event.step)
         if self.paused:
             raise Law("work_begun_while_paused")
@@ -185,10 +186,10 @@ class Model:
             run.update(st="backoff", retry=event.at)
         self.blocked = None
 
-    def _ResolvedByHand(self, event: m.ResolvedByHand) -> None:  # noqa: N802
+    def _ResolvedByHand(self, event: e.ResolvedByHand) -> None:  # noqa: N802
         self._by_hand(event.step)
 
-    def _UndoSkipped(self, event: m.UndoSkipped) -> None:  # noqa: N802
+    def _UndoSkipped(self, event: e.UndoSkipped) -> None:  # noqa: N802
         self._by_hand(event.step)
         if self.targets[:1] != [event.step]:
             raise Law("undo_skipped_out_of_order")
@@ -200,16 +201,16 @@ class Model:
             raise Law("done_by_hand_what_needs_nobody")
         self.by_hand.add(step)
 
-    def _DomainRecorded(self, event: m.DomainRecorded) -> None:  # noqa: N802
+    def _DomainRecorded(self, event: e.DomainRecorded) -> None:  # noqa: N802
         self.notes += event.count
 
-    def _SagaCompleted(self, event: m.SagaCompleted) -> None:  # noqa: N802
+    def _SagaCompleted(self, event: e.SagaCompleted) -> None:  # noqa: N802
         self._forward("saga_completed")
         if list(self.steps) != self.names or any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
             raise Law("completed_without_every_step_done")
         self.status, self.ended_at = "completed", event.at
 
-    def _SagaCompensated(self, event: m.SagaCompensated) -> None:  # noqa: N802
+    def _SagaCompensated(self, event: e.SagaCompensated) -> None:  # noqa: N802
         if self.status != "compensating" or self.targets or self.undo:
             raise Law("compensated_with_steps_left_to_undo")
         self.status, self.ended_at = "compensated", event.at
@@ -241,7 +242,7 @@ class Model:
 
     def _over(
         self,
-        event: m.StepFailed | m.StepUnknown | m.UndoFailed,
+        event: e.StepFailed | e.StepUnknown | e.UndoFailed,
         direction: str,
         run: dict[str, Any],
         failures: set[tuple[str, str, int]],
@@ -277,7 +278,7 @@ class Model:
         return min(candidates, default=now)
 
 
-_JUDGED = {m.StepUnknown, m.StepFailed, m.UndoFailed}
+_JUDGED = {e.StepUnknown, e.StepFailed, e.UndoFailed}
 
 
 def _multiple(since: int, every: int, now: int) -> int:
