@@ -40,7 +40,7 @@ bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http")
 lint: dev-env ## Check style, format, types and who imports whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy $(wildcard src apps tests benchmarks chaos)
+	@$(BIN)/mypy $(wildcard src apps tests benchmarks chaos examples)
 	@$(BIN)/lint-imports --no-logo
 
 fmt: dev-env ## Format, and fix what can be fixed

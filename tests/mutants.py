@@ -16,7 +16,7 @@ from unittest.mock import patch
 import msgspec
 from msgspec.structs import replace
 
-from unwind.core import advance, barrier, decide, pending, rules, state
+from unwind.core import advance, barrier, decide, evolve, pending, rules, waits
 from unwind.core.events import UndoDone
 from unwind.ports import Committed, Move, StreamAppend, Unit
 from unwind.runtime import inbox, loop, unit
@@ -116,7 +116,23 @@ def failure_counts_for_any_attempt() -> Patches:
 @mutant
 def resume_keeps_the_old_clock() -> Patches:
     """Design 2.1.8."""
-    return [swap(state, "_restarted", lambda run, at: run)]
+    return [swap(evolve, "_restarted", lambda run, at: run)]
+
+
+@mutant
+def wait_ends_before_its_time() -> Patches:
+    """Rule 11."""
+
+    def wait_on(draft: Any, plan: Any, run: Any) -> None:
+        waits.wait_on(draft, plan, replace(run, attempt=replace(run.attempt, expires=run.attempt.at)))
+
+    return [swap(decide, "wait_on", wait_on)]
+
+
+@mutant
+def signal_counts_for_a_step_that_is_over() -> Patches:
+    """Rule 11."""
+    return [swap(waits, "_not_awaited", lambda draft, signal: None)]
 
 
 @mutant

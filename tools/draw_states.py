@@ -10,8 +10,9 @@ from tests.core.trips import Trip, booking, diary, errand, trip
 from tests.core.walk import walk
 
 from unwind.core.evolve import evolve
-from unwind.core.saga import SKIP, Fail, Kind, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
+from unwind.core.steps import SKIP, Fail, Kind
 
 TARGET = Path(__file__).parent.parent / "docs" / "state-machine.md"
 LABELS_TO_A_LINE = 3

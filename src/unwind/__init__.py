@@ -3,7 +3,8 @@
 from unwind.core.codec import EventCodec
 from unwind.core.events import Record
 from unwind.core.messages import effect_id
-from unwind.core.saga import (
+from unwind.core.saga import Saga
+from unwind.core.steps import (
     PROCEED,
     SKIP,
     ActionCall,
@@ -17,7 +18,8 @@ from unwind.core.saga import (
     Refusal,
     Refused,
     Retry,
-    Saga,
+    SignalStep,
+    SleepStep,
     Step,
     Verdict,
 )
@@ -67,6 +69,8 @@ __all__ = [
     "Retry",
     "Saga",
     "SettingsError",
+    "SignalStep",
+    "SleepStep",
     "Started",
     "StateError",
     "Step",

@@ -15,7 +15,7 @@ from tests.servers import valkey
 from tests.servers.valkey import Valkey
 
 from unwind.buses.redis import RedisBus
-from unwind.core.saga import Refusal, Retry
+from unwind.core.steps import Refusal, Retry
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.participant import HandlerCall, Participant

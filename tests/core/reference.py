@@ -4,7 +4,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from unwind.core.messages import Cancel, Input, Pause, Reply, ResolveStep, Resume, RetryStep, SkipStep, Start, Tick
+from unwind.core.messages import (
+    Cancel,
+    Input,
+    Pause,
+    Reply,
+    ResolveStep,
+    Resume,
+    RetryStep,
+    Signal,
+    SkipStep,
+    Start,
+    Tick,
+)
 
 SECOND = 1_000_000
 TIMEOUT, DELAY, LEASE = 30 * SECOND, 10 * SECOND, 30 * SECOND
@@ -21,6 +33,12 @@ class Part(Struct, frozen=True):
     """none, skip, fail or raise."""
     attempts: int
     undo_attempts: int
+    late: str = "turn_round"
+    """What a signal does that does not come in time; or skip."""
+
+    @property
+    def waits(self) -> bool:
+        return self.shape in {"signal", "sleep"}
 
 
 class Work(Struct):
@@ -49,6 +67,7 @@ class Reference:
         self.alarm = self.paused = self.no_return = False
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
+        self.heard: dict[str, bytes] = {}
 
     def view(self) -> Any:
         """What both machines must agree on."""
@@ -86,6 +105,8 @@ class Reference:
                     self.turn()
             case Pause():
                 self.paused = True
+            case Signal():
+                self.signalled(message)
             case Resume():
                 self.restart()
                 for work in [*(self.begun if self.phase == "running" else []), *([self.undo] if self.undo else [])]:
@@ -103,7 +124,8 @@ class Reference:
         if self.phase == "running":
             work = self.begun[-1] if self.begun and self.begun[-1].status in {"outstanding", "backoff"} else None
         waits = work is not None and work.status == "backoff"
-        if not self.alarm and not (isinstance(act, RetryStep) and waits):
+        idle = work is not None and self.part[work.name].waits
+        if not self.alarm and not (isinstance(act, RetryStep) and waits) and not (isinstance(act, SkipStep) and idle):
             return
         name = work.name if work else self.todo[0] if self.todo else self.parts[len(self.begun)].name
         if act.step not in {"", name}:
@@ -117,14 +139,15 @@ class Reference:
             self.left += [name] * isinstance(act, SkipStep)
             self.undo, self.alarm = None, False
         elif isinstance(act, ResolveStep):
-            if work is None or (self.part[name].shape == "command" and bytes(act.reply) == b"null"):
+            said = bytes(act.reply)
+            if work is None or (self.part[name].shape in {"command", "signal"} and said == b"null"):
                 return
             work.status, self.alarm = "done", False
         elif work is None:
             self.begun.append(Work(name, "skipped", self.at))
             self.no_return |= self.part[name].kind == "pivot"
             self.alarm = False
-        elif self.no_return:
+        elif self.no_return or idle:
             work.status, self.alarm = "skipped", False
         else:
             return
@@ -159,7 +182,7 @@ class Reference:
         self.begun.append(Work(part.name, status, self.at, runner=self.worker))
         self.no_return |= part.kind == "pivot"
         self.alarm = False
-        return True
+        return self.told(self.begun[-1]) if status == "outstanding" and part.name in self.heard else True
 
     def begin_undo(self, name: str) -> bool:
         work = next(work for work in self.begun if work.name == name)
@@ -176,14 +199,44 @@ class Reference:
     def turn(self) -> None:
         self.phase, self.alarm, self.leases = "compensating", False, None
         maybe = {"done", "unknown", "outstanding", "backoff"}
-        self.todo = [work.name for work in self.begun if work.status in maybe][::-1]
+        begun = [work for work in self.begun if not self.part[work.name].waits]
+        self.todo = [work.name for work in begun if work.status in maybe][::-1]
         self.go()
+
+    # --------------------------------------------------------------------------------------------------------- signals
+
+    def signalled(self, signal: Signal) -> None:
+        part = self.part.get(signal.step)
+        work = next((work for work in self.begun if work.name == signal.step), None)
+        over = work is not None and work.status != "outstanding"
+        if part is None or part.shape != "signal" or self.phase != "running" or over:
+            return
+        if signal.step in self.heard and (
+            not self.alarm or work is None or self.heard[signal.step] == bytes(signal.payload)
+        ):
+            return
+        if bytes(signal.payload) == b"null":
+            return
+        self.heard[signal.step] = bytes(signal.payload)
+        if work is not None and self.told(work):
+            self.go()
+
+    def told(self, work: Work) -> bool:
+        """A step hears what it waits for; whether the saga goes forward."""
+        if b"no" not in self.heard[work.name]:
+            work.status, self.alarm = "done", False
+        elif self.no_return:
+            self.alarm = True
+        else:
+            work.status = "refused"
+            self.turn()
+        return work.status == "done"
 
     # --------------------------------------------------------------------------------------------------------- answers
 
     def answered(self, reply: Reply) -> None:
         work = next((work for work in self.begun if work.name == reply.step), None)
-        if work is None:
+        if work is None or self.part[work.name].waits:
             return
         part = self.part[work.name]
         mine = reply.outcome != "failed" or reply.attempt == work.attempt
@@ -262,11 +315,27 @@ class Reference:
             self.again(work)
         elif work.status != "outstanding":
             return
+        elif self.part[work.name].waits:
+            self.waited(work)
         elif self.part[work.name].shape == "command":
             if self.at >= work.since + TIMEOUT:
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)
         elif not self.held(work, direction) and work.runner != self.worker:
             work.runner, work.since = self.worker, self.at
+
+    def waited(self, work: Work) -> None:
+        part, over = self.part[work.name], self.at >= work.since + TIMEOUT
+        if work.name in self.heard:
+            self.told(work)
+        elif over and part.shape == "sleep":
+            work.status, self.alarm = "done", False
+        elif over and part.late == "skip":
+            work.status, self.alarm = "skipped", False
+        elif over and self.no_return:
+            self.alarm = True
+        elif over:
+            work.status = "unknown"
+            self.turn()
 
     def late(self) -> bool:
         return self.lasts is not None and not self.no_return and self.at >= self.deadline
@@ -281,5 +350,5 @@ class Reference:
     def restart(self) -> None:
         self.paused = self.alarm = False
         for work in [*self.begun, *([self.undo] if self.undo else [])]:
-            if work.status == "outstanding" and self.part[work.name].shape == "command":
+            if work.status == "outstanding" and self.part[work.name].shape in {"command", "signal"}:
                 work.since = self.at

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.core.trips import BOOKED, Book, Booked, Trip, booking, diary, errand, pivotal, trip
+from tests.core.trips import BOOKED, Book, Booked, Trip, approval, booking, diary, errand, nap, pivotal, trip
 
 from unwind.core.codec import SAGA_EVENTS
-from unwind.core.saga import SKIP, Fail, Kind
 from unwind.core.state import State
+from unwind.core.steps import SKIP, Fail, Kind
 from unwind.testing.scenario import (
     Scenario,
     cancel,
@@ -21,6 +21,7 @@ from unwind.testing.scenario import (
     resolve,
     resume,
     retry,
+    signal,
     skip,
     undo_failed,
     undo_refused,
@@ -103,6 +104,19 @@ def turned_by_a_guard_before_the_pivot() -> Scenario[Trip]:
     return Scenario(saga).given(Trip()).when(ok("flight", Booked("f")))
 
 
+def was_approved() -> Scenario[Trip]:
+    saga = trip(booking("flight"), nap("rest"), approval("boss"), booking("car"))
+    scenario = (
+        Scenario(saga).given(Trip()).when(signal("boss", Booked("b"), signal_id="s-1")).when(ok("flight", BOOKED))
+    )
+    return scenario.at(100).when(ok("car", Booked("c")))
+
+
+def was_not_approved() -> Scenario[Trip]:
+    scenario = Scenario(trip(booking("flight"), approval("boss"))).given(Trip()).when(ok("flight", BOOKED))
+    return scenario.when(signal("boss", Booked("no"))).when(undone("flight"))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -119,6 +133,8 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         turned_by_a_guard_before_the_pivot,
         was_mended_by_hand,
         was_left_undone,
+        was_approved,
+        was_not_approved,
     )
 }
 

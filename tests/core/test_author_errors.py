@@ -24,8 +24,9 @@ from unwind.core.events import (
 )
 from unwind.core.messages import Moment, Start
 from unwind.core.pending import due
-from unwind.core.saga import Command, Fail, Outcome, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW
+from unwind.core.steps import Command, Fail, Outcome
 from unwind.testing.scenario import START, Scenario, cancel, ok, refused, resume, undone
 
 CAP = 300

@@ -30,6 +30,7 @@ NAMES = {
     "saga_paused/1",
     "saga_resumed/1",
     "saga_started/1",
+    "signal_received/1",
     "step_done/1",
     "step_failed/1",
     "step_refused/1",

@@ -20,7 +20,7 @@ from unwind.core.events import (
 )
 from unwind.core.messages import Reply
 from unwind.core.pending import due, resend_due
-from unwind.core.saga import Retry
+from unwind.core.steps import Retry
 from unwind.testing.scenario import (
     START,
     Scenario,

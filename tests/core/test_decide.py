@@ -25,8 +25,8 @@ from unwind.core.events import (
     UndoStarted,
 )
 from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
-from unwind.core.saga import PROCEED, SKIP, CommandStep, Fail, Outcome, Verdict
 from unwind.core.state import NEW
+from unwind.core.steps import PROCEED, SKIP, CommandStep, Fail, Outcome, Verdict
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, pause, refused, undone
 
 OUTSIDERS: list[Input] = [

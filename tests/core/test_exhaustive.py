@@ -5,15 +5,17 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.core.trips import Trip, booking, errand, trip
+from tests.core.trips import Trip, approval, booking, errand, nap, trip
 from tests.core.walk import YES, Place, Way, walk
 
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.events import CompensationStarted, StepSkipped, StepStarted
-from unwind.core.messages import Moment, Reply, Resume, Tick
+from unwind.core.messages import Moment, Reply, Resume, Signal, Tick
 from unwind.core.pending import due, pending, resend_due
-from unwind.core.saga import Kind, Saga
+from unwind.core.rules import waiting
+from unwind.core.saga import Saga
+from unwind.core.steps import Kind
 
 HOUR = timedelta(hours=1)
 SAGAS: dict[str, Saga[Trip]] = {
@@ -24,11 +26,18 @@ SAGAS: dict[str, Saga[Trip]] = {
     "a step and an action": trip(booking("a"), errand("b"), deadline=HOUR),
     "a step and the pivot": trip(booking("a"), booking("b", Kind.PIVOT), deadline=HOUR),
     "the pivot and a step": trip(booking("a", Kind.PIVOT), booking("b", Kind.RETRIABLE), deadline=HOUR),
+    "an approval": trip(approval("a"), deadline=HOUR),
+    "a step and an approval": trip(booking("a"), approval("b"), deadline=HOUR),
+    "a step, an approval and a step": trip(booking("a"), approval("b"), booking("c"), deadline=HOUR),
+    "an approval after the pivot": trip(booking("a", Kind.PIVOT), approval("b"), deadline=HOUR),
+    "a step and a sleep": trip(booking("a"), nap("b"), deadline=HOUR),
+    "a step, a sleep and an approval": trip(booking("a"), nap("b"), approval("c"), deadline=HOUR),
     "three steps": trip(booking("a"), booking("b"), booking("c"), deadline=HOUR),
     "three steps, the second the pivot": trip(
         booking("a"), booking("b", Kind.PIVOT), booking("c", Kind.RETRIABLE), deadline=HOUR
     ),
 }
+AT = Moment(0, 0.0, "w1")
 STATES = {
     "one step": 100,
     "one pivot": 17,
@@ -37,6 +46,12 @@ STATES = {
     "a step and an action": 1382,
     "a step and the pivot": 182,
     "the pivot and a step": 47,
+    "an approval": 10,
+    "a step and an approval": 414,
+    "a step, an approval and a step": 818,
+    "an approval after the pivot": 63,
+    "a step and a sleep": 132,
+    "a step, a sleep and an approval": 510,
     "three steps": 1728,
     "three steps, the second the pivot": 242,
 }
@@ -73,6 +88,8 @@ def ends(saga: Saga[Trip], place: Place) -> bool:
         elif effects:
             reply = Reply(effects[0].step, effects[0].direction, "ok", effects[0].attempt, YES)
             state = decide(saga, state, reply, Moment(now, 0.0, "w1")).state
+        elif (waits := waiting(state)) is not None and decide(saga, state, Signal(waits.step, YES), AT).events:
+            state = decide(saga, state, Signal(waits.step, YES), Moment(now, 0.0, "w1")).state
         else:
             assert at is not None
             now = max(now, at)

@@ -17,8 +17,9 @@ from unwind.core.events import UndoStarted
 from unwind.core.foresight import Plan, cancel_refused, foresee
 from unwind.core.messages import Cancel, CommandCall, Moment, Pause, Reply, Start, Tick
 from unwind.core.pending import due, pending
-from unwind.core.saga import Command, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
+from unwind.core.steps import Command
 
 YES = Raw(b'{"code":"x1"}')
 OVER = Moment(1_000 * SECOND, 0.0, "w1")

@@ -10,7 +10,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.chance import TRIED
 from tests.core.reference import SECOND, Part, Reference
-from tests.core.trips import TWICE, Trip, booking, diary, errand, trip
+from tests.core.trips import TWICE, Trip, approval, booking, diary, errand, nap, trip
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
 from unwind.core.decide import decide
@@ -40,32 +40,38 @@ from unwind.core.messages import (
     ResolveStep,
     Resume,
     RetryStep,
+    Signal,
     SkipStep,
     Start,
     Tick,
     effect_id,
 )
 from unwind.core.pending import due, pending, resend_due
-from unwind.core.saga import SKIP, Fail, Kind, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
+from unwind.core.steps import SKIP, Fail, Kind
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
-SHAPES = {"command": booking, "action": errand, "record": diary}
+SHAPES = {"command": booking, "action": errand, "record": diary, "signal": approval, "sleep": nap}
 OUTCOMES: Any = ("ok", "refused", "failed")
-GOOD, BAD = Raw(b'{"code":"x"}'), Raw(b"null")
+GOOD, BAD, NO = Raw(b'{"code":"x"}'), Raw(b"null"), Raw(b'{"code":"no"}')
 
 
 @cache
 def step(part: Part) -> Any:
     guard = {} if part.guard == "none" else {"verdict": GUARDS[part.guard]}
     retry, undo_retry = replace(TWICE, attempts=part.attempts), replace(TWICE, attempts=part.undo_attempts)
-    return SHAPES[part.shape](part.name, Kind(part.kind), retry=retry, undo_retry=undo_retry, **guard)
+    more: dict[str, Any] = {"on_timeout": part.late} if part.shape == "signal" else {}
+    return SHAPES[part.shape](part.name, Kind(part.kind), retry=retry, undo_retry=undo_retry, **guard, **more)
 
 
 @cache
 def definition(parts: tuple[Part, ...], deadline: int | None) -> Saga[Trip]:
     lasts = None if deadline is None else timedelta(microseconds=deadline)
     return trip(*(step(part) for part in parts), deadline=lasts)
+
+
+ANY = ["command", "command", "command", "action", "record", "signal", "sleep"]
 
 
 @st.composite
@@ -75,11 +81,12 @@ def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
     parts = tuple(
         Part(
             f"s{place}",
-            draw(st.sampled_from(["command", "command", "command", "action", "record"])),
+            draw(st.sampled_from(ANY if place != pivot else ANY[:5])),
             "compensatable" if place < pivot else "pivot" if place == pivot else "retriable",
             draw(st.sampled_from(["none"] * 8 + ["skip", "skip", "fail", "raise"])),
             draw(st.integers(1, 3)),
             draw(st.integers(1, 2)),
+            draw(st.sampled_from(["turn_round", "skip"])),
         )
         for place in range(count)
     )
@@ -87,7 +94,7 @@ def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
-MOVES += ["retry", "resolve", "skip"]
+MOVES += ["retry", "resolve", "skip", "signal", "signal"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
 PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 
@@ -175,6 +182,8 @@ class Story:
                 return Cancel("a")
             case "pause":
                 return Pause("a")
+            case "signal":
+                return Signal(step, (GOOD, GOOD, NO, BAD, GOOD)[two])
             case "retry":
                 return RetryStep("a", step=("", step)[two % 2])
             case "resolve":
@@ -210,7 +219,8 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
     settled = {event.step: place for place, event in enumerate(log) if isinstance(event, StepSettled)}
     over = {event.step: place for place, event in enumerate(log) if isinstance(event, UndoStarted)}
     assert all(place < over.get(name, len(log)) for name, place in settled.items()), "settled before it is undone"
-    owed = [name for name in reversed(started) if name not in refused]
+    waits = {plan.name for plan in saga.plans if plan.waits}
+    owed = [name for name in reversed(started) if name not in refused | waits]
     assert undone == owed[: len(undone)], "undone in exact reverse order, each once"
     begun = [event.step for event in log if isinstance(event, UndoStarted)]
     assert begun in (undone, owed[: len(undone) + 1]), "the next undo begins when the one before is done"

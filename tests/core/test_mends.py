@@ -37,7 +37,7 @@ from unwind.core.messages import (
     RetryStep,
     SkipStep,
 )
-from unwind.core.saga import Kind
+from unwind.core.steps import Kind
 from unwind.testing.scenario import (
     START,
     Scenario,

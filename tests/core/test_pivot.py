@@ -19,7 +19,7 @@ from unwind.core.events import (
     StepStarted,
     UndoStarted,
 )
-from unwind.core.saga import SKIP, Fail, Kind, Retry
+from unwind.core.steps import SKIP, Fail, Kind, Retry
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, refused, resume
 
 CAP = Retry().cap // SECONDS

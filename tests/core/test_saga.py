@@ -12,19 +12,9 @@ from msgspec import Struct
 from tests.core.chance import TRIED
 from tests.core.trips import BOOKED, Booked, Booking, Diary, Errand, Trip, booking, diary, errand, note, trip
 
-from unwind.core.saga import (
-    MAX_DURATION,
-    MAX_STEPS,
-    ActionStep,
-    Command,
-    CommandStep,
-    Kind,
-    RecordStep,
-    Retry,
-    Saga,
-    Step,
-    micros,
-)
+from unwind.core.plans import MAX_DURATION
+from unwind.core.saga import MAX_STEPS, Saga
+from unwind.core.steps import ActionStep, Command, CommandStep, Kind, RecordStep, Retry, Step, micros
 from unwind.errors import DefinitionError
 
 ZERO = timedelta(0)
@@ -51,7 +41,7 @@ WRONG_STEPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: booking(""), "needs `name"),
     (lambda: booking("a/b"), "without '/'"),
     (lambda: booking("a\nb"), "printable"),
-    (Shapeless, "derive it from CommandStep, ActionStep or RecordStep"),
+    (Shapeless, "derive it from CommandStep, ActionStep, RecordStep, SignalStep or SleepStep"),
     (Commandless, "define `execute`"),
     (Runless, "define `run`"),
     (Recordless, "define `record`"),

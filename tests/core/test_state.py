@@ -7,8 +7,8 @@ from unwind.core.events import UndoFailed, UndoRetried
 from unwind.core.evolve import evolve
 from unwind.core.messages import Attempt
 from unwind.core.pending import due, outstanding, pending, resend_due
-from unwind.core.saga import Retry
 from unwind.core.state import NEW, State, StepRun
+from unwind.core.steps import Retry
 from unwind.testing.scenario import START, Scenario, cancel, failed, ok, pause, refused, undo_failed, undone
 
 FAR = START + 10**15

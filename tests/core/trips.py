@@ -8,7 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from unwind.core.events import Record
-from unwind.core.saga import (
+from unwind.core.saga import Saga
+from unwind.core.steps import (
     PROCEED,
     ActionCall,
     ActionStep,
@@ -18,8 +19,10 @@ from unwind.core.saga import (
     Outcome,
     RecordStep,
     Refusal,
+    Refused,
     Retry,
-    Saga,
+    SignalStep,
+    SleepStep,
     Step,
     Verdict,
 )
@@ -133,6 +136,33 @@ def errand(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> 
 def diary(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
     """A step that only records."""
     return _made((_UndoneDiary if kind is Kind.COMPENSATABLE else Diary,), name, {"kind": kind, **attributes})
+
+
+class Approval(SignalStep[Trip, Booked]):
+    """A step that waits for somebody's word; the code `no` is a no."""
+
+    timeout = timedelta(seconds=30)
+
+    def succeeded(self, context: Trip, reply: Booked) -> Trip | Outcome[Trip] | Refusal:
+        if reply.code == "no":
+            return Refused("the boss says no")
+        return replace(context, codes=(*context.codes, reply.code))
+
+
+class Nap(SleepStep[Trip]):
+    """A step that lets half a minute pass."""
+
+    duration = timedelta(seconds=30)
+
+
+def approval(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """A step that waits for a signal."""
+    return _made((Approval,), name, {"kind": kind, **attributes})
+
+
+def nap(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """A step that lets time pass."""
+    return _made((Nap,), name, {"kind": kind, **attributes})
 
 
 def trip(*steps: Step[Any, Any], **options: Any) -> Saga[Trip]:

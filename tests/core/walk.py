@@ -8,12 +8,12 @@ from tests.core.trips import Trip
 
 from unwind.core.decide import decide
 from unwind.core.events import Event
-from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick
 from unwind.core.pending import due
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
 
-YES = Raw(b'{"code":"x"}')
+YES, NO = Raw(b'{"code":"x"}'), Raw(b'{"code":"no"}')
 OUTCOMES: tuple[Literal["ok", "refused", "failed"], ...] = ("ok", "refused", "failed")
 DIRECTIONS: tuple[Literal["do", "undo"], ...] = ("do", "undo")
 
@@ -42,12 +42,16 @@ def shape(state: State) -> Any:
 
     blocked = state.blocked and (state.blocked.step, state.blocked.direction)
     runs = tuple(of(run) for run in state.runs)
-    return state.status, runs, state.targets, of(state.undo), blocked, state.paused, state.pivoted
+    heard = tuple((signal.step, bytes(signal.payload)) for signal in state.signals)
+    return heard, state.status, runs, state.targets, of(state.undo), blocked, state.paused, state.pivoted
 
 
 def inputs(saga: Saga[Trip]) -> Iterator[Input]:
     """Every input, forged ones among them."""
     yield from (Start("saga-1", Raw(b"{}")), Cancel("a"), Pause("a"), Resume("a"))
+    for plan in saga.plans:
+        if plan.shape == "signal":
+            yield from (Signal(plan.name, YES), Signal(plan.name, NO))
     for step in saga.by_name:
         for direction in DIRECTIONS:
             for outcome in OUTCOMES:

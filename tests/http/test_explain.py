@@ -23,8 +23,9 @@ from tests.runtime.rig import Answer, Deed, Rig, refusing, reply, virtual
 from unwind.core.decide import decide
 from unwind.core.events import Event
 from unwind.core.messages import Cancel, Input, Moment, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
-from unwind.core.saga import SKIP, ActionCall, Kind, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import State
+from unwind.core.steps import SKIP, ActionCall, Kind
 from unwind.http import create_app
 from unwind.ports import Message
 from unwind.runtime.acts import ACTS

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.core.trips import pivotal, trip
+from tests.core.trips import approval, booking, pivotal, trip
 from tests.http.test_explain import Told, pause, saying, silent
 from tests.runtime.rig import reply
 
@@ -30,13 +30,14 @@ def answers() -> list[Any]:
         down.ask("plan"),
         Told(trip(), unlucky, elapse=130).ask(),
         Told(trip(), silent("hotel/do"), pause, 240, elapse=1).ask(),
+        Told(trip(booking("flight"), approval("boss"), booking("car")), reply, elapse=22).ask(),
         Told(pivotal(), saying("refused", "no cars left", "car/do"), elapse=200).ask(),
     ]
 
 
 def test_what_the_guide_shows_is_what_the_api_answers() -> None:
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)]
-    assert len(shown) == 5
+    assert len(shown) == 6
     for part, whole in zip(shown, answers(), strict=True):
         assert {"headline", "ahead"} & part.keys()
         assert part == {key: whole[key] for key in part}

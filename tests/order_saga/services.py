@@ -13,7 +13,7 @@ from msgspec import Raw
 from order_saga.participants import inventory, payment, shipment
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command
+from unwind.core.steps import Command
 from unwind.ports import Message, ParticipantStore
 from unwind.runtime.participant import Participant, answer, open_message
 from unwind.settings import Database, Server, read_database

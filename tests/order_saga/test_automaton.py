@@ -32,7 +32,9 @@ from unwind.core.messages import (
     Start,
     Tick,
 )
-from unwind.core.saga import (
+from unwind.core.saga import Saga
+from unwind.core.state import NEW, State
+from unwind.core.steps import (
     PROCEED,
     SKIP,
     ActionCall,
@@ -44,10 +46,8 @@ from unwind.core.saga import (
     Outcome,
     RecordStep,
     Retry,
-    Saga,
     Verdict,
 )
-from unwind.core.state import NEW, State
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND

@@ -27,7 +27,7 @@ from order_saga.application.commands import (
 from order_saga.domain.order import OrderItem
 from order_saga.participants import scripted
 from unwind.core.barrier import Answer
-from unwind.core.saga import Command
+from unwind.core.steps import Command
 from unwind.settings import Database
 
 SAGA = "saga-1"

@@ -20,7 +20,7 @@ import unwind.adopt.asyncpg as on_asyncpg
 import unwind.adopt.sqlalchemy as on_sqlalchemy
 import unwind.adopt.sqlite as on_sqlite
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refused
+from unwind.core.steps import Command, Refused
 from unwind.errors import DefinitionError, InputError, UnavailableError
 from unwind.ports import Message
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain

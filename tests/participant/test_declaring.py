@@ -4,7 +4,7 @@ import pytest
 from msgspec import Raw, Struct
 
 from unwind.core.barrier import Answer
-from unwind.core.saga import Command, Refused
+from unwind.core.steps import Command, Refused
 from unwind.errors import DefinitionError, InputError
 from unwind.ports import Message
 from unwind.runtime.participant import REASON_LIMIT, HandlerCall, Participant, answer, failed, open_message

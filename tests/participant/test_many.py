@@ -12,7 +12,7 @@ from tests.participant.many import ManyDesk
 
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refused
+from unwind.core.steps import Command, Refused
 from unwind.errors import DefinitionError, UnavailableError
 from unwind.ports import Message, ParticipantStore, ParticipantTransaction
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain, answer, open_message

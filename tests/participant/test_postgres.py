@@ -16,7 +16,7 @@ from tests.servers import postgres as servers
 from unwind.buses.memory import MemoryBus
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refused
+from unwind.core.steps import Command, Refused
 from unwind.errors import RejectedError, SettingsError, UnavailableError
 from unwind.ports import COMMANDS, REPLIES, Message, ParticipantStore, ParticipantTransaction
 from unwind.runtime.clock import SystemClock

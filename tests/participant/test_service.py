@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from unwind.buses.memory import ACK_WAIT, MemoryBus
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refusal, Refused
+from unwind.core.steps import Command, Refusal, Refused
 from unwind.errors import UnavailableError
 from unwind.ports import COMMANDS, DEAD, REPLIES, Bus, Delivery, Message, ParticipantTransaction, Subscription
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain

@@ -17,7 +17,8 @@ from unwind.buses.memory import MemoryBus
 from unwind.core.codec import SAGA_EVENTS, Snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction, Reply
-from unwind.core.saga import ActionCall, ActionStep, Saga
+from unwind.core.saga import Saga
+from unwind.core.steps import ActionCall, ActionStep
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import (
     COMMANDS,

@@ -13,7 +13,8 @@ from tests.runtime.rig import Deed, Rig, at_once, virtual
 from unwind.core.effects import RunAction
 from unwind.core.events import ActionTakenOver, StepFailed, UndoDone
 from unwind.core.messages import Reply
-from unwind.core.saga import ActionCall, Refused, Retry, Saga
+from unwind.core.saga import Saga
+from unwind.core.steps import ActionCall, Refused, Retry
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.limits import SECOND
 

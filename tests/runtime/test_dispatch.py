@@ -10,7 +10,7 @@ from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Deed, Rig, Trace, at_once, reply, tell, virtual
 
 from unwind.core.events import StepFailed, StepRetried
-from unwind.core.saga import Retry
+from unwind.core.steps import Retry
 from unwind.ports import COMMANDS, REPLIES, Message, Move
 from unwind.runtime.sweeper import Sweeper
 

@@ -14,8 +14,9 @@ from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.decide import decide
 from unwind.core.events import Event, StepRetried, StepSkipped, StepStarted, UndoDone, UndoRetried, UndoStarted
 from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Start, Tick
-from unwind.core.saga import SKIP, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
+from unwind.core.steps import SKIP
 from unwind.errors import NotFoundError
 from unwind.ports import SagaRow, StreamAppend, Unit
 from unwind.runtime.history import tell

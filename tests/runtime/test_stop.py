@@ -7,7 +7,7 @@ from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Deed, Rig, at_once, reply, virtual
 
 from unwind.core.events import StepDone
-from unwind.core.saga import ActionCall
+from unwind.core.steps import ActionCall
 from unwind.errors import UnavailableError
 from unwind.ports import REPLIES
 

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.trips import Trip, booking, trip
 from tests.runtime.rig import Rig, refusing, reply, virtual
 
-from unwind.core.saga import Retry
+from unwind.core.steps import Retry
 from unwind.ports import Message
 from unwind.runtime.telemetry import Telemetry
 

@@ -11,7 +11,8 @@ Rules, beside those of `decide.py`:
  D. A step resolved by hand counts as done, an undo as undone; the evidence is kept. What was never begun cannot have
     been done by hand.
  E. A step is skipped where nothing was begun, or where nothing is ever undone any more: past the pivot. Else it may
-    have happened and would be forgotten: resolve it, or cancel. A skipped undo is named as left undone, for good.
+    have happened and would be forgotten: resolve it, or cancel. A skipped undo is named as left undone, for good. What
+    only waits, for a signal or for time, may be skipped at any moment.
 """
 
 from typing import assert_never
@@ -26,8 +27,9 @@ from unwind.core.advance import advance, finish, outcome_of, retry, turn_round
 from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.draft import Decision, Draft
 from unwind.core.pending import AWAITED
-from unwind.core.saga import Kind, StepPlan
+from unwind.core.plans import StepPlan
 from unwind.core.state import Blocked, State, StepRun
+from unwind.core.steps import Kind
 
 Mend = m.RetryStep | m.ResolveStep | m.SkipStep
 """Acts on what is blocked."""
@@ -113,17 +115,20 @@ def refusal(state: State, mend: type[Mend]) -> str:
         return "the saga is paused; resume it first"
     blocked, retries = state.blocked, mend is m.RetryStep
     if blocked is None:
-        return "" if retries and rules.in_backoff(state) else "nothing in it is blocked"
+        skips = mend is m.SkipStep
+        fits = (retries and rules.in_backoff(state)) or (skips and rules.waiting(state) is not None)
+        return "" if fits else "nothing in it is blocked"
     if retries:
         return ""
     step, resolves = blocked.step, mend is m.ResolveStep
     if blocked.direction == "undo":
         done = resolves and step not in state.targets
         return "nothing is left to undo: retry, or skip what failed at the end" if done else ""
-    begun = _under_way(state, blocked) is not None
+    run = _under_way(state, blocked)
+    begun = run is not None
     if resolves and not begun:
         return f"{step} was never begun, so nobody can have done it: retry or skip it"
-    if begun and not resolves and not state.pivoted:
+    if run is not None and not run.waits and not resolves and not state.pivoted:
         return f"{step} may have happened, and would be forgotten: resolve it, or cancel the saga"
     return ""
 
@@ -135,7 +140,8 @@ def _in_need(state: State, message: Mend) -> Blocked:
         raise _Unfit(why)
     found = state.blocked
     if found is None:
-        [(direction, run)] = rules.in_backoff(state)
+        backoffs, waits = rules.in_backoff(state), rules.waiting(state)
+        direction, run = backoffs[0] if waits is None else ("do", waits)
         found = Blocked(run.step, direction, "", 0, 0)
     if message.step not in {"", found.step}:
         raise _Unfit(f"what needs a person is {found.step}, not {message.step}")

@@ -18,11 +18,13 @@ from unwind.core.author import (
     command_call,
     decoded_reply,
     encoded_context,
+    instant_of,
     storable,
 )
 from unwind.core.draft import Draft
-from unwind.core.saga import Fail, Kind, Outcome, StepPlan
-from unwind.core.state import StepRun
+from unwind.core.plans import StepPlan
+from unwind.core.state import Heard, StepRun
+from unwind.core.steps import Fail, Kind, Outcome, Refusal
 
 
 def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
@@ -52,8 +54,11 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
 
 
 def _begin(draft: Draft, plan: StepPlan) -> None:
-    context = draft.context() if plan.guarded or plan.shape != "action" else None
+    context = draft.context() if plan.guarded or plan.conditional or plan.shape != "action" else None
     pivot = plan.kind is Kind.PIVOT
+    if plan.conditional and not _wanted(plan, context):
+        draft.emit(e.StepSkipped(draft.at, plan.name, "its condition does not hold", pivot))
+        return
     if plan.guarded:
         verdict = ask(f"{plan.name}.guard", plan.step.guard, context)
         if verdict == "skip":
@@ -75,11 +80,56 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
         draft.emit(e.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
         return
+    if plan.waits:
+        _begin_wait(draft, plan, plan.waits, context)
+        return
     command = None
     if plan.shape == "command":
         question = f"{plan.name}.execute"
         command = command_call(question, ask(question, plan.step.execute, context))
     draft.emit(e.StepStarted(draft.at, plan.name, attempt, command, pivot))
+
+
+def _wanted(plan: StepPlan, context: object) -> bool:
+    wanted: object = ask(f"{plan.name}.when", plan.step.when, context)
+    if not isinstance(wanted, bool):
+        raise AuthorError(f"{plan.name}.when returned {wanted!r}; give True or False")
+    return wanted
+
+
+def _begin_wait(draft: Draft, plan: StepPlan, waits: m.Waits, context: object) -> None:
+    expires = draft.at + plan.timeout
+    if waits == "sleep":
+        question = f"{plan.name}.until"
+        expires = (
+            instant_of(question, ask(question, plan.step.until, context))
+            if plan.duration is None
+            else draft.at + plan.duration
+        )
+    attempt = m.Attempt(draft.at, 1, max(expires, draft.at))
+    draft.emit(e.StepStarted(draft.at, plan.name, attempt, None, waits=waits))
+    heard = draft.state.heard(plan.name)
+    if heard is not None:
+        take_signal(draft, plan, heard)
+    elif waits == "sleep" and expires <= draft.at:
+        draft.emit(e.StepDone(draft.at, plan.name, 1))
+
+
+def take_signal(draft: Draft, plan: StepPlan, heard: Heard) -> None:
+    """What a signal makes of the step that waits for it (rule 11). Raises AuthorError."""
+    question = f"{plan.name}.succeeded"
+    given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, heard.payload))
+    if isinstance(given, Refusal):
+        reason = storable(given.reason)
+        if draft.state.pivoted:
+            block(draft, plan, "do", reason, refused=True)
+            return
+        draft.emit(e.StepRefused(draft.at, plan.name, 1, reason, heard.payload))
+        turn_round(draft, "refused", plan.name, reason)
+        return
+    changed, records = _checked(draft, plan, given)
+    draft.emit(e.StepDone(draft.at, plan.name, 1, heard.payload, changed))
+    draft.record(records)
 
 
 # ------------------------------------------------------------------------------------------------------- turning round
@@ -160,6 +210,13 @@ def outcome_of(draft: Draft, plan: StepPlan, reply: Raw) -> tuple[Raw, Sequence[
     """What a step's reply makes of the context (null: nothing), and the domain events. Raises AuthorError."""
     question = f"{plan.name}.succeeded"
     given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, reply))
+    return _checked(draft, plan, given)
+
+
+def _checked(draft: Draft, plan: StepPlan, given: object) -> tuple[Raw, Sequence[e.Record]]:
+    question = f"{plan.name}.succeeded"
+    if isinstance(given, Refusal):
+        raise AuthorError(f"{question} gave a refusal; only a signal may say no there")
     outcome = checked_outcome(question, given if isinstance(given, Outcome) else Outcome(given))
     return encoded_context(draft.saga, plan, draft.state.context, outcome.context), outcome.records
 

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -10,7 +11,9 @@ from msgspec import Raw, Struct
 
 from unwind.core.events import Record
 from unwind.core.messages import NULL, CommandCall
-from unwind.core.saga import Command, Outcome, Saga, StepPlan
+from unwind.core.plans import StepPlan
+from unwind.core.saga import Saga
+from unwind.core.steps import Command, Outcome
 
 T = TypeVar("T")
 
@@ -54,6 +57,16 @@ def command_call(question: str, command: object) -> CommandCall:
     if not service or not name:
         raise AuthorError(f'{question} returned {type(command).__name__}; give its class tag="service.name"')
     return CommandCall(service, str(tag), Raw(ask(question, _encode, command)))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def instant_of(question: str, said: object) -> int:
+    """An instant the author gave, in microseconds since the epoch."""
+    if not isinstance(said, datetime) or said.tzinfo is None:
+        raise AuthorError(f"{question} returned {said!r}; give a datetime with its time zone")
+    return (said - _EPOCH) // timedelta(microseconds=1)
 
 
 def checked_outcome(question: str, outcome: object) -> Outcome[Any]:

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from unwind.core.messages import Direction
-from unwind.core.saga import Refused
+from unwind.core.steps import Refused
 
 
 class Answer(Struct, frozen=True, gc=False):

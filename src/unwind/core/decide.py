@@ -20,6 +20,9 @@ The rules of the machine:
     the clock of what is outstanding; cancelling lifts the pause.
  9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
 10. An undo of an action waits until the action has ended or its lease has.
+11. A signal counts once for each step that waits for it, also when it comes before its step and while the saga is
+    paused. One that says no turns the saga round; none in time does as the step says. Past the pivot both block, and
+    another signal may take the place of one that was no use.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -37,8 +40,10 @@ from unwind.core.acts import act
 from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
 from unwind.core.author import AuthorError, ask, checked_records
 from unwind.core.draft import Decision, Draft
-from unwind.core.saga import Saga, StepPlan
+from unwind.core.plans import StepPlan
+from unwind.core.saga import Saga
 from unwind.core.state import State, StepRun
+from unwind.core.waits import hear, wait_on
 
 
 def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) -> Decision:
@@ -51,6 +56,8 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
             return _start(draft, message)
         case m.Tick():
             _tick(draft, message)
+        case m.Signal():
+            return hear(draft, message)
         case m.Cancel() | m.Resume() | m.Pause() | m.RetryStep() | m.ResolveStep() | m.SkipStep():
             return act(draft, message)
         case _:
@@ -105,7 +112,7 @@ def _reply(draft: Draft, reply: m.Reply) -> None:
             _undo_reply(draft, plan, state.undo, reply)
         return
     run = state.run(reply.step)
-    if run is None:
+    if run is None or run.waits:
         return
     if state.status == "running" and run.status in {"outstanding", "backoff"}:
         if reply.outcome == "ok":
@@ -201,7 +208,9 @@ def _tick(draft: Draft, tick: m.Tick) -> None:
 def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) -> None:
     """What time alone does to a step or undo: a backoff ends, an attempt expires, a silent runner is replaced."""
     at, plan, attempt = draft.at, draft.plan(run.step), run.attempt
-    if run.status == "backoff" and at >= run.retry_at:
+    if run.waits:
+        wait_on(draft, plan, run)
+    elif run.status == "backoff" and at >= run.retry_at:
         retry(draft, plan, run, direction)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
         reason = "no answer in time"

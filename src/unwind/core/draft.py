@@ -9,7 +9,8 @@ from unwind.core.author import ask
 from unwind.core.events import DomainRecorded, Event, Record
 from unwind.core.evolve import EVOLVE
 from unwind.core.messages import Attempt, Direction, Moment
-from unwind.core.saga import Saga, StepPlan
+from unwind.core.plans import StepPlan
+from unwind.core.saga import Saga
 from unwind.core.state import State
 
 Verdict = Literal[

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from unwind.core.messages import NULL, Attempt, Cause, CommandCall, Direction
+from unwind.core.messages import NULL, Attempt, Cause, CommandCall, Direction, Waits
 
 
 class SagaEvent(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="type"):
@@ -37,8 +37,9 @@ class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
     step: str
     attempt: Attempt
     command: CommandCall | None = None
-    """None: an action, or a step that only records."""
+    """None: an action, a step that only records, or one that waits."""
     pivot: bool = False
+    waits: Waits = ""
 
 
 class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
@@ -63,7 +64,7 @@ class StepDone(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_d
 
 
 class StepRefused(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_refused/1"):
-    """The participant said no. The saga turns round."""
+    """The participant, or a signal, said no. The saga turns round."""
 
     step: str
     attempt: int
@@ -211,6 +212,15 @@ class UndoSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="und
     reason: str = ""
 
 
+class SignalReceived(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="signal_received/1"):
+    """Somebody said what a step waits for, or will wait for."""
+
+    step: str
+    payload: Raw = NULL
+    signal_id: str = ""
+    actor: str = ""
+
+
 class DomainRecorded(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="domain_recorded/1"):
     """Domain events went to another stream in the same transaction."""
 
@@ -251,6 +261,7 @@ Event = (
     | RetryOrdered
     | ResolvedByHand
     | UndoSkipped
+    | SignalReceived
 )
 
 # -------------------------------------------------------------------------------------------------------- domain events

@@ -22,6 +22,7 @@ from unwind.core.events import (
     SagaPaused,
     SagaResumed,
     SagaStarted,
+    SignalReceived,
     StepDone,
     StepFailed,
     StepRefused,
@@ -37,7 +38,7 @@ from unwind.core.events import (
     UndoStarted,
 )
 from unwind.core.messages import NULL, Attempt
-from unwind.core.state import Blocked, State, StepRun, StepStatus
+from unwind.core.state import Blocked, Heard, State, StepRun, StepStatus
 
 _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed": "unknown"}
 
@@ -55,9 +56,12 @@ def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> t
 
 
 def _restarted(run: StepRun, at: int) -> StepRun:
-    """The same attempt with its clock started anew. An action has no clock here: its runner was never held up."""
+    """The same attempt with its clock started anew.
+
+    An action has no clock here: its runner was never held up. A sleep is over when it is over.
+    """
     attempt = run.attempt
-    if run.status != "outstanding" or attempt.expires is None:
+    if run.status != "outstanding" or attempt.expires is None or run.waits == "sleep":
         return run
     return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at))
 
@@ -85,7 +89,7 @@ def _saga_started(state: State, event: SagaStarted) -> State:
 
 
 def _step_started(state: State, event: StepStarted) -> State:
-    run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot)
+    run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot, event.waits)
     return replace(
         state,
         version=state.version + 1,
@@ -98,7 +102,7 @@ def _step_started(state: State, event: StepStarted) -> State:
 def _step_done(state: State, event: StepDone) -> State:
     # What happens to most steps, and to the last one only: spelled out, for speed.
     run = state.runs[-1]
-    done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot)
+    done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot, run.waits)
     return replace(
         state,
         version=state.version + 1,
@@ -210,6 +214,12 @@ def _over(run: StepRun, event: RetryOrdered) -> StepRun:
     return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)
 
 
+def _signal_received(state: State, event: SignalReceived) -> State:
+    others = [signal for signal in state.signals if signal.step != event.step]
+    signals = (*others, Heard(event.step, event.payload, event.signal_id))
+    return replace(state, version=state.version + 1, signals=signals)
+
+
 def _resolved_by_hand(state: State, _: ResolvedByHand) -> State:
     return replace(state, version=state.version + 1)
 
@@ -275,6 +285,7 @@ EVOLVE: dict[type, Callable[[State, Any], State]] = {
     RetryOrdered: _retry_ordered,
     ResolvedByHand: _resolved_by_hand,
     UndoSkipped: _undo_skipped,
+    SignalReceived: _signal_received,
     DomainRecorded: _domain_recorded,
     SagaCompleted: _saga_completed,
     SagaCompensated: _saga_compensated,

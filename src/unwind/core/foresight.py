@@ -14,10 +14,11 @@ from unwind.core.decide import decide
 from unwind.core.events import UndoStarted
 from unwind.core.messages import Cancel, CommandCall, Input, Moment, Reply, Tick
 from unwind.core.pending import AWAITED
-from unwind.core.saga import Kind, Saga, StepPlan
+from unwind.core.plans import Shape, StepPlan
+from unwind.core.saga import Saga
 from unwind.core.state import ShownStatus, State, StepRun
+from unwind.core.steps import Kind
 
-Shape = Literal["command", "action", "record"]
 Progress = Literal["outstanding", "backoff", "waiting"]
 _RUNNING_STILL = "it is running; undone once it has ended, unless it ends refused"
 _UNKNOWN_HERE = "this process does not know the saga's definition; only what is in the log can be said"

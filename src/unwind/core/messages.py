@@ -14,6 +14,8 @@ from msgspec import Raw, Struct
 NULL = Raw(b"null")
 
 Direction = Literal["do", "undo"]
+Waits = Literal["", "signal", "sleep"]
+"""What a step waits for that nobody was asked for; empty: it did ask."""
 Cause = Literal["refused", "unknown", "guard", "cancelled", "deadline"]
 """Why a saga turned round."""
 
@@ -140,4 +142,15 @@ class SkipStep(OperatorAct, frozen=True, gc=False):
     step: str = ""
 
 
-Input = Reply | Start | Tick | Cancel | Pause | Resume | RetryStep | ResolveStep | SkipStep
+class Signal(Struct, frozen=True, gc=False):
+    """Somebody outside says what a `SignalStep` waits for, or will wait for."""
+
+    step: str
+    """Its name is the signal's."""
+    payload: Raw = NULL
+    signal_id: str = ""
+    """Tells a repeated signal from another one."""
+    actor: str = ""
+
+
+Input = Reply | Start | Tick | Cancel | Pause | Resume | RetryStep | ResolveStep | SkipStep | Signal

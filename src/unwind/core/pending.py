@@ -11,7 +11,7 @@ AWAITED = frozenset(("outstanding", "backoff"))
 def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
     """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
     if state.status == "running":
-        return [("do", run) for run in state.runs if run.status == "outstanding"]
+        return [("do", run) for run in state.runs if run.status == "outstanding" and not run.waits]
     if state.status == "compensating" and state.undo is not None and state.undo.status == "outstanding":
         return [("undo", state.undo)]
     return []
@@ -60,9 +60,13 @@ def due(state: State, now: int) -> int | None:
             nearest = run.retry_at
         else:
             attempt = run.attempt
-            nearest = _next_multiple(attempt.at, attempt.lease or attempt.resend, now)
-            if attempt.expires is not None and attempt.expires < nearest:
-                nearest = attempt.expires
+            expires, again = attempt.expires, attempt.lease or attempt.resend
+            if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again
+                nearest = expires
+            else:
+                nearest = _next_multiple(attempt.at, again, now)
+                if expires is not None and expires < nearest:
+                    nearest = expires
     if state.deadline is not None and deadline_holds(state):
         return min(nearest, state.deadline)
     return nearest

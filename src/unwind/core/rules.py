@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from unwind.core.messages import Direction, Reply, effect_id
-from unwind.core.saga import Saga, StepPlan
+from unwind.core.plans import StepPlan
+from unwind.core.saga import Saga
 from unwind.core.state import State, StepRun
 
 
@@ -14,8 +15,8 @@ def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[st
 
 
 def must_undo(run: StepRun) -> bool:
-    """Done, unknown, outstanding, or waiting in a backoff: its effect happened or may have."""
-    return run.status in {"done", "unknown", "outstanding", "backoff"}
+    """Done, unknown, outstanding, or waiting in a backoff: its effect happened or may have. What waits has none."""
+    return run.status in {"done", "unknown", "outstanding", "backoff"} and not run.waits
 
 
 def overdue(state: State, at: int) -> bool:
@@ -69,3 +70,10 @@ def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
     if state.status == "running":
         return [("do", run) for run in state.runs if run.status == "backoff"]
     return [("undo", state.undo)] if state.undo is not None and state.undo.status == "backoff" else []
+
+
+def waiting(state: State) -> StepRun | None:
+    """The step that waits for a signal, or for time."""
+    if state.status != "running":
+        return None
+    return next((run for run in state.runs if run.waits and run.status == "outstanding"), None)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from unwind.core.messages import NULL, Attempt, CommandCall
+from unwind.core.messages import NULL, Attempt, CommandCall, Waits
 
 Status = Literal["new", "running", "compensating", "completed", "compensated"]
 ShownStatus = Literal["pending", "running", "completed", "compensating", "compensated", "blocked", "paused"]
@@ -25,6 +25,15 @@ class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
     retry_at: int = 0
     """When the next attempt begins; meaningful in `backoff` only."""
     pivot: bool = False
+    waits: Waits = ""
+
+
+class Heard(Struct, frozen=True, gc=False):
+    """A signal that came, whether its step had begun or not."""
+
+    step: str
+    payload: Raw
+    signal_id: str
 
 
 class Blocked(Struct, frozen=True, gc=False):
@@ -51,6 +60,8 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     undo: StepRun | None = None
     left: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, for good."""
+    signals: tuple[Heard, ...] = ()
+    """At most one for each step that waits for one."""
     paused: bool = False
     blocked: Blocked | None = None
     pivoted: bool = False
@@ -93,6 +104,10 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
             if run.step == step:
                 return run
         return None
+
+    def heard(self, step: str) -> Heard | None:
+        """The signal that came for a step."""
+        return next((signal for signal in self.signals if signal.step == step), None)
 
     def current_step(self) -> str | None:
         """The step that is being done or undone; None when nothing is."""

@@ -1,10 +1,10 @@
-"""Routes by which operators steer a saga: cancel, pause, resume; where it is blocked, retry, resolve, skip.
+"""Routes by which operators steer a saga: cancel, pause, resume, signal; where it is blocked, retry, resolve, skip.
 
 Each act is kept in the saga's history with its reason. One that names the version on which it was decided is refused
 with 409 when the saga has moved on since, so that of two people, or two clicks, only one acts.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import post
 from litestar.params import FromPath
@@ -16,6 +16,7 @@ from unwind.http.bodies import read_json, read_optional_json
 from unwind.http.openapi import Answer, Docs
 from unwind.http.problems import FieldError, invalid
 from unwind.http.sagas import AnyRequest, TheEngine, known
+from unwind.http.submissions import SIGNAL_ID, idempotency_key
 
 _ACTOR = "anonymous"
 _FAILURES = (400, 404, 409, 413, 415, 422, 503)
@@ -81,6 +82,14 @@ _act_request = Decoder(ActRequest)
 _retry_request = Decoder(RetryRequest)
 _resolve_request = Decoder(ResolveRequest)
 _skip_request = Decoder(SkipRequest)
+_anything = Decoder(Raw)
+_SIGNAL = Docs(
+    (Answer(202, "It is recorded, and under way or kept", Acted),),
+    _FAILURES,
+    parameters=(SIGNAL_ID,),
+    request=Any,
+    request_required=False,
+)
 _ACT = _docs(ActRequest)
 
 
@@ -176,6 +185,19 @@ async def skip_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngi
     return Acted(saga_id, state.shown_status, "Skipped: the saga goes on without it")
 
 
+@post("/sagas/{saga_id:str}/signals/{name:str}", status_code=202, docs=_SIGNAL)
+async def signal_saga(saga_id: FromPath[str], name: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
+    """Tell a saga what its step of that name waits for: an approval, a webhook.
+
+    The body is what the signal says, as the step's type has it. One that comes before its step is kept for it. One
+    that is repeated, with the same `Idempotency-Key` or the same body, counts once; another one is refused with 409.
+    """
+    payload = await read_optional_json(request, _anything, NULL)
+    state = await engine.signal(known(saga_id), name, payload, signal_id=idempotency_key(request), actor=_ACTOR)
+    waits = state.run(name) is None
+    return Acted(saga_id, state.shown_status, "Signal kept for its step" if waits else "Signal received")
+
+
 async def _given(request: AnyRequest) -> ActRequest:
     given = await read_optional_json(request, _act_request, ActRequest())
     _printable(reason=given.reason)
@@ -188,4 +210,4 @@ def _printable(**texts: str) -> None:
             raise invalid(FieldError(name, "control characters are not allowed"))
 
 
-act_routes = [cancel_saga, resume_saga, pause_saga, retry_step, resolve_step, skip_step]
+act_routes = [cancel_saga, resume_saga, pause_saga, retry_step, resolve_step, skip_step, signal_saga]

@@ -1,4 +1,4 @@
-"""What a request that starts a saga says besides its body: its idempotency key and its trace."""
+"""What a request says besides its body: its idempotency key and its trace."""
 
 import re
 from hashlib import sha256
@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request
 from msgspec import Struct
+from msgspec.structs import replace
 
 from unwind.http.openapi import Parameter
 from unwind.http.problems import FieldError, invalid
@@ -19,6 +20,10 @@ IDEMPOTENCY_KEY = Parameter(
     "Makes the call repeatable: the same key with the same body is answered as the first time; with another body, 422.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     place="header",
+)
+SIGNAL_ID = replace(
+    IDEMPOTENCY_KEY,
+    description="Tells a repeated signal, which counts once, from another one, which is refused with 409.",
 )
 TRACEPARENT = Parameter(
     "traceparent",
@@ -44,10 +49,16 @@ def submission(request: Request[Any, Any, Any], canonical_body: bytes) -> Submis
     """
     trace = request.headers.get("traceparent", "")
     traceparent = trace if _TRACEPARENT.fullmatch(trace) else ""
-    keys = request.headers.getall("Idempotency-Key", [])
-    if not keys:
+    key = idempotency_key(request)
+    if not key:
         return Submission(traceparent=traceparent)
-    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
-        raise invalid(FieldError("Idempotency-Key", "give one key of 1 to 255 visible ASCII characters"))
-    saga_id = id_of_key(f"{request.method} {request.scope['path'].rstrip('/')}", keys[0])
+    saga_id = id_of_key(f"{request.method} {request.scope['path'].rstrip('/')}", key)
     return Submission(saga_id, sha256(canonical_body).hexdigest(), traceparent)
+
+
+def idempotency_key(request: Request[Any, Any, Any]) -> str:
+    """The request's key; empty: it has none. Raises RequestError for one that is not visible ASCII, or for two."""
+    keys = request.headers.getall("Idempotency-Key", [])
+    if len(keys) > 1 or (keys and not _KEY.fullmatch(keys[0])):
+        raise invalid(FieldError("Idempotency-Key", "give one key of 1 to 255 visible ASCII characters"))
+    return keys[0] if keys else ""

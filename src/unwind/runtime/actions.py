@@ -16,7 +16,9 @@ from msgspec import Raw, Struct
 from unwind.core.author import storable
 from unwind.core.effects import RunAction
 from unwind.core.messages import NULL, Reply, effect_id
-from unwind.core.saga import ActionCall, Refusal, Saga, StepPlan
+from unwind.core.plans import StepPlan
+from unwind.core.saga import Saga
+from unwind.core.steps import ActionCall, Refusal
 from unwind.errors import UnavailableError
 from unwind.ports import Clock, Store
 

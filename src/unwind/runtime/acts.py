@@ -51,6 +51,8 @@ def _resume(told: Situation) -> str:
         attempts = told.attempts(run.step, direction)
         of = f" of {attempts}" if attempts else ""
         return f"{pause}Ends the backoff and tries {what} again now: attempt {run.attempt.number + 1}{of}."
+    if run.waits:
+        return f"{pause}Leaves {what} to wait on."
     if run.command is None:
         return f"{pause}Leaves {what} to run on."
     return f"{pause}Sends {what} again now, under the same id, with a new timeout; harmless to repeat."

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from unwind.core.messages import Direction
-from unwind.core.saga import Command
+from unwind.core.steps import Command
 from unwind.errors import DefinitionError
 
 Tx = TypeVar("Tx")

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from unwind.core.draft import Decision
-from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
+from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, Signal, SkipStep, Start
 from unwind.core.saga import Saga
 from unwind.core.state import State
 from unwind.errors import (
@@ -264,6 +264,20 @@ class Engine:
         Raises NotFoundError, StateError (nothing is blocked, it may have happened, or another version).
         """
         return await self._control(saga_id, SkipStep(actor, reason, expected_version, step))
+
+    async def signal(
+        self, saga_id: str, step: str, payload: Raw = NULL, *, signal_id: str = "", actor: str = ""
+    ) -> State:
+        """Tell a saga what its `SignalStep` of that name waits for, or will wait for: then it is kept.
+
+        Repeating it is harmless: one with the same `signal_id` (none: with the same payload) counts once.
+
+        Raises NotFoundError, StateError (ended, no such signal, or another one came before), InputError (it does not
+        fit the type that the step declares).
+        """
+        if len(bytes(payload)) > self.limits.payload:
+            raise InputError(f"the signal has more than {self.limits.payload} bytes", "payload")
+        return await self._control(saga_id, Signal(step, payload, signal_id, actor), "payload")
 
     async def _control(self, saga_id: str, message: Input, field: str = "") -> State:
         # By its row: other streams live in the same log, and are no sagas.

@@ -22,14 +22,14 @@ from unwind.runtime.situation import SECOND, Situation, failure, last, named, sa
 
 LATE = 30 * SECOND
 """A wake-up that was due for longer than this is no matter of load."""
-What = Literal["answer", "action", "backoff", "operator", "wake-up"]
+What = Literal["answer", "action", "backoff", "operator", "signal", "time", "wake-up"]
 
 
 class WaitsFor(Struct, frozen=True):
     """What the saga waits for."""
 
     what: What
-    """An answer, the end of an action, the end of a backoff, an operator; or merely to be woken."""
+    """An answer, the end of an action, of a backoff or of a sleep, a signal, an operator; or merely to be woken."""
     step: str | None
     direction: Direction | None
     participant: str | None
@@ -155,6 +155,10 @@ def _awaiting(told: Situation, direction: Direction, run: StepRun) -> str:
     if run.status == "backoff":
         return f"In a backoff: {what} is tried again {told.within(run.retry_at)}, attempt {number + 1}{of}."
     since = told.ago(run.attempt.at)
+    if run.waits == "signal":
+        return f"Waiting for the signal {run.step} for {since}."
+    if run.waits == "sleep":
+        return f"{run.step} lets time pass, for {since} so far."
     if run.command is not None:
         sent = times_sent(told, run) or 1
         times = "once" if sent == 1 else f"{sent} times"
@@ -171,6 +175,8 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     if attempt.expires is None:
         held = told.within(attempt.at + attempt.lease)
         return [f"If its worker is gone, another takes it over, {held} at the earliest."]
+    if run.waits:
+        return [_when_over(told, run, attempt.expires)]
     sentences = []
     again = attempt.at + attempt.resend * ((told.now - attempt.at) // attempt.resend + 1)
     if again < attempt.expires:
@@ -185,6 +191,20 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     else:
         then = "its outcome is unknown and the saga is undone"
     return [*sentences, f"Without an answer the attempt ends {told.within(attempt.expires)}; then {then}."]
+
+
+def _when_over(told: Situation, run: StepRun, at: int) -> str:
+    """What comes at the end of a step that waits."""
+    if run.waits == "sleep":
+        return f"It goes on {told.within(at)}."
+    plan = told.saga and told.saga.by_name.get(run.step)
+    if not plan:
+        then = "the definition decides what follows"
+    elif plan.on_timeout == "skip":
+        then = "it goes on without it"
+    else:
+        then = "the saga is blocked" if told.state.pivoted else "the saga is undone"
+    return f"If it does not come, the wait ends {told.within(at)}; then {then}."
 
 
 # ------------------------------------------------------------------------------------------------- what holds besides
@@ -272,4 +292,6 @@ def _kind_and_since(told: Situation) -> tuple[What, int]:
     if run.status == "backoff":
         failed = failure(told, direction, run.step)
         return "backoff", run.attempt.at if failed is None else failed.at
+    if run.waits:
+        return ("signal" if run.waits == "signal" else "time"), run.attempt.at
     return ("action" if run.command is None else "answer"), run.attempt.at

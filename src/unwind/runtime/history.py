@@ -19,6 +19,7 @@ from unwind.core.events import (
     SagaPaused,
     SagaResumed,
     SagaStarted,
+    SignalReceived,
     StepDone,
     StepFailed,
     StepRefused,
@@ -38,7 +39,16 @@ from unwind.runtime.instants import instant, instant_or_none
 
 EntryStatus = Literal["running", "completed", "failed", "timed_out", "skipped", "compensating", "compensated"]
 Act = Literal[
-    "paused", "resumed", "cancelled", "turned_round", "blocked", "taken_over", "retried", "resolved", "skipped"
+    "paused",
+    "resumed",
+    "cancelled",
+    "turned_round",
+    "blocked",
+    "taken_over",
+    "retried",
+    "resolved",
+    "skipped",
+    "signalled",
 ]
 
 
@@ -230,6 +240,7 @@ def _tell_act(
     | ActionTakenOver
     | RetryOrdered
     | ResolvedByHand
+    | SignalReceived
     | SagaStarted
     | SagaCompleted
     | SagaCompensated
@@ -256,6 +267,8 @@ def _tell_act(
                 instant(event.at), "resolved", event.step, event.actor, event.evidence, event.reference or None
             )
             story.acts.append(entry)
+        case SignalReceived():
+            story.act(event.at, "signalled", event.step, event.actor)
         case SagaStarted() | SagaCompleted() | SagaCompensated() | DomainRecorded():
             return
         case _:

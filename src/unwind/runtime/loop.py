@@ -231,10 +231,7 @@ class Loop:
             log.warning("follow_up_failed", error=str(error), sagas=len(settled))
 
     async def _load(self, batch: Batch) -> tuple[dict[str, State], dict[str, Mapping[str, int]]]:
-        """The states of a batch's sagas, and the leases of those that were loaded.
-
-        Loaded are those that are not cached, and those whose wake-up is handled.
-        """
+        """The states of a batch's sagas; and the leases of those loaded: not cached, or their wake-up is handled."""
         states: dict[str, State] = {}
         wanted: dict[str, int] = {}
         cache, ticked = self._cache.states, self._ticked

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from unwind.core import barrier
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refusal
+from unwind.core.steps import Command, Refusal
 from unwind.errors import InputError, UnavailableError
 from unwind.ports import Message, ParticipantStore, ParticipantTransaction
 from unwind.runtime.blame import ends_transaction, is_authors

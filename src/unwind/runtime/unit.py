@@ -137,7 +137,7 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return ()
     effects = []
     for run in after.runs:
-        if run.status == "outstanding" and run not in before.runs:
+        if run.status == "outstanding" and not run.waits and run not in before.runs:
             effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
     return effects
 

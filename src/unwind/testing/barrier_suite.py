@@ -22,7 +22,7 @@ from msgspec import Raw, Struct
 
 from unwind.core.barrier import Answer
 from unwind.core.messages import Direction, effect_id
-from unwind.core.saga import Command, Refusal
+from unwind.core.steps import Command, Refusal
 from unwind.ports import Message, ParticipantStore, ParticipantTransaction
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain, answer, open_message
 

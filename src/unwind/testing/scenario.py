@@ -38,13 +38,15 @@ from unwind.core.messages import (
     ResolveStep,
     Resume,
     RetryStep,
+    Signal,
     SkipStep,
     Start,
     Tick,
 )
 from unwind.core.pending import due, pending
-from unwind.core.saga import Command, Saga
+from unwind.core.saga import Saga
 from unwind.core.state import NEW, ShownStatus, State
+from unwind.core.steps import Command
 
 C = TypeVar("C")
 
@@ -113,6 +115,11 @@ def resolve(step: str = "", reply: object = None, *, evidence: str = "seen", act
 def skip(step: str = "", reason: str = "", *, actor: str = "alice") -> SkipStep:
     """Somebody answers for it that what is blocked is left out."""
     return SkipStep(actor, reason, None, step)
+
+
+def signal(step: str, payload: object = None, *, signal_id: str = "", actor: str = "alice") -> Signal:
+    """Somebody says what the step waits for, or will wait for."""
+    return Signal(step, _raw(payload), signal_id, actor)
 
 
 def _raw(value: object) -> Raw:

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from unwind.core.events import Record
 from unwind.core.messages import Direction
-from unwind.core.saga import (
+from unwind.core.saga import Saga
+from unwind.core.steps import (
     PROCEED,
     SKIP,
     ActionCall,
@@ -21,14 +22,18 @@ from unwind.core.saga import (
     Outcome,
     RecordStep,
     Refusal,
+    Refused,
     Retry,
-    Saga,
+    SignalStep,
+    SleepStep,
     Step,
     Verdict,
 )
 
 SERVICES = ("alpha", "beta")
 UNDO_ATTEMPTS = 4
+WAITS = 0.06
+"""Share of steps that wait for a signal or for time."""
 
 
 class SimContext(Struct, frozen=True):
@@ -79,6 +84,10 @@ class Noted(Struct, frozen=True, tag="noted/1"):
     """The domain event that simulated sagas record."""
 
     what: str
+
+
+NO = "no"
+"""What a signal says that refuses."""
 
 
 class _Shape(Struct, frozen=True):
@@ -153,6 +162,21 @@ class SimRecordStep(_SimStep, RecordStep[SimContext]):
         return Outcome(context, [note(context.saga, f"{self.name} taken back")])
 
 
+class SimSignalStep(_SimStep, SignalStep[SimContext, Answered]):
+    """A step that waits for somebody; the world says yes, no, or nothing."""
+
+    def succeeded(self, context: SimContext, reply: Answered) -> Outcome[SimContext] | Refusal:  # type: ignore[override]
+        return Refused("the signal says no") if reply.step == NO else super().succeeded(context, reply)
+
+
+class SimSleepStep(_SimStep, SleepStep[SimContext]):
+    """A step that lets a few seconds pass."""
+
+    def __init__(self, shape: _Shape) -> None:
+        super().__init__(shape)
+        self.duration = shape.timeout  # type: ignore[misc]
+
+
 class Outside:
     """Where actions reach the simulated world; each schedule sets its own."""
 
@@ -167,7 +191,7 @@ OUTSIDE = Outside()
 @lru_cache(maxsize=512)
 def definition(number: int) -> Saga[SimContext]:
     """The definition of that number, always the same."""
-    rng = random.Random(number)
+    rng, waits = random.Random(number), random.Random(f"waits of {number}")
     count = rng.choice((2, 3, 3, 4, 4, 5, 6))
     pivot = count - 1 - rng.choice((0, 0, 1)) if rng.random() < 0.3 else None
     steps: list[Step[SimContext, Any]] = []
@@ -176,9 +200,11 @@ def definition(number: int) -> Saga[SimContext]:
         if pivot is not None:
             kind = Kind.PIVOT if index == pivot else Kind.RETRIABLE if index > pivot else Kind.COMPENSATABLE
         drawn = rng.random()
-        cls = SimActionStep if drawn < 0.22 else SimRecordStep if drawn < 0.27 else SimCommandStep
+        cls: type[_SimStep] = SimActionStep if drawn < 0.22 else SimRecordStep if drawn < 0.27 else SimCommandStep
         if kind is not Kind.COMPENSATABLE:
             cls = SimCommandStep
+        if waits.random() < WAITS and kind is not Kind.PIVOT:
+            cls = waits.choice((SimSignalStep, SimSleepStep))
         guard: Verdict = PROCEED
         if rng.random() < 0.06:
             guard = SKIP if rng.random() < 0.6 or kind is not Kind.COMPENSATABLE else Fail("the guard says no")
@@ -191,7 +217,10 @@ def definition(number: int) -> Saga[SimContext]:
             Retry.exponential(UNDO_ATTEMPTS, timedelta(seconds=1), cap=timedelta(seconds=16)),
             guard,
         )
-        steps.append(cls(shape))
+        step = cls(shape)
+        if isinstance(step, SimSignalStep):
+            step.on_timeout = waits.choice(("turn_round", "skip"))  # type: ignore[misc]
+        steps.append(step)
     return Saga(
         f"saga_{number}",
         context=SimContext,

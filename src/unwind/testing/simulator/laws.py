@@ -8,7 +8,8 @@ from typing import Any
 
 from unwind.core import events as e
 from unwind.core import messages as m
-from unwind.core.saga import Kind, Saga
+from unwind.core.saga import Saga
+from unwind.core.steps import Kind
 
 LIVE = ("running", "compensating")
 RESEND = 2_000_000
@@ -39,6 +40,7 @@ class Model:
         self.undo: dict[str, Any] | None = None
         self.ended_at = 0
         self.notes = 0
+        self.signals: set[str] = set()
         self.by_hand: set[str] = set()
         """Steps that a person did, undid or left out: what became of their effects is theirs to say."""
 
@@ -65,15 +67,20 @@ class Model:
             raise Law("work_begun_while_paused")
         if any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
             raise Law("step_started_before_the_last_one_was_done")
-        self.steps[event.step] = {"st": "out", **self._clock(event.attempt)}
+        self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
         self.blocked = None
 
     def _StepSkipped(self, event: e.StepSkipped) -> None:  # noqa: N802
         self._forward("step_skipped")
-        if event.actor:
+        waits = self.steps.get(event.step, {}).get("waits")
+        if event.actor and not waits:
             self._by_hand(event.step)
         if event.step not in self.steps:
             self.steps[event.step] = {"st": "skipped", "n": 0}
+        elif waits:
+            if not event.actor and event.at < self.steps[event.step]["expires"]:
+                raise Law("skipped_before_its_time")
+            self._end(event.step, "skipped", ("out",))
         elif not event.actor or (self.pivot or "") not in self.steps:
             raise Law("skipped_what_may_have_to_be_undone")
         else:
@@ -82,6 +89,11 @@ class Model:
 
     def _StepDone(self, event: e.StepDone) -> None:  # noqa: N802
         self._forward("step_done")
+        step = self._step(event.step)
+        if step["waits"] == "sleep" and event.at < step["expires"]:
+            raise Law("woken_before_its_time")
+        if step["waits"] == "signal" and event.step not in self.signals | self.by_hand:
+            raise Law("done_without_its_signal")
         self._end(event.step, "done", ("out", "backoff"))
         self.blocked = None
 
@@ -172,7 +184,7 @@ class Model:
     def _SagaResumed(self, event: e.SagaResumed) -> None:  # noqa: N802
         self.paused, self.blocked = False, None
         for run in [*self.steps.values(), *([self.undo] if self.undo else [])]:
-            if run["st"] == "out" and run["expires"] is not None:
+            if run["st"] == "out" and run["expires"] is not None and run.get("waits") != "sleep":
                 run["expires"] += event.at - run["since"]
                 run["since"] = event.at
 
@@ -185,6 +197,14 @@ class Model:
         if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
             run.update(st="backoff", retry=event.at)
         self.blocked = None
+
+    def _SignalReceived(self, event: e.SignalReceived) -> None:  # noqa: N802
+        self._forward("signal_received")
+        if (event.step in self.signals and self.blocked is None) or self.steps.get(event.step, {}).get(
+            "st", "out"
+        ) != "out":
+            raise Law("signal_heard_twice_or_too_late")
+        self.signals.add(event.step)
 
     def _ResolvedByHand(self, event: e.ResolvedByHand) -> None:  # noqa: N802
         self._by_hand(event.step)
@@ -268,6 +288,8 @@ class Model:
             for run in runs:
                 if run["st"] == "backoff":
                     candidates.append(run["retry"])
+                elif run.get("waits") and run["st"] == "out":
+                    candidates.append(run["expires"])
                 elif run["st"] == "out":
                     candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
                     candidates.extend([] if run["expires"] is None else [run["expires"]])

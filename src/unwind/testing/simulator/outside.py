@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from unwind.core.messages import Direction
-from unwind.core.saga import Refusal, Refused
+from unwind.core.steps import Refusal, Refused
 from unwind.runtime.participant import HandlerCall, Participant, TryAgain
 from unwind.stores.memory_barrier import MemoryParticipantStore
 from unwind.testing.simulator.definitions import COMMANDS, Answered

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 from msgspec import Raw, Struct
 
 from unwind.buses.memory import MemoryBus
@@ -20,7 +21,7 @@ from unwind.stores.memory import MemoryStore
 from unwind.testing.faults import Faults as BusFaults
 from unwind.testing.faults import FaultyBus
 from unwind.testing.simulator.checker import CLAIM_PUSH, SECOND, Checker
-from unwind.testing.simulator.definitions import OUTSIDE, SERVICES, SimContext, definition
+from unwind.testing.simulator.definitions import NO, OUTSIDE, SERVICES, Answered, SimContext, definition
 from unwind.testing.simulator.laws import LIVE
 from unwind.testing.simulator.outside import ActionsOutside
 from unwind.testing.simulator.outside import Service as SimService
@@ -41,6 +42,8 @@ WORDS: dict[str, dict[str, Any]] = {
     "skip": {"reason": "not worth it"},
 }
 """What an operator's act must say besides."""
+SIGNALLED = 0.8
+"""Share of the awaited signals that are ever sent."""
 PATIENCE = 12.0
 """How long a client waits for an answer, in seconds: its process may be gone."""
 STEPS = 300_000
@@ -236,6 +239,11 @@ class World:
             self._spawn(self._act(rng.random() * 20, saga_id, "resume"))
         if rng.random() < 0.3:
             self._spawn(self._mend(saga_id, rng.choice(("retry", "resolve", "skip"))))
+        for plan in self.sagas[saga_id].plans:
+            if plan.shape == "signal" and rng.random() < SIGNALLED:
+                word = NO if rng.random() < 0.2 else "yes"
+                for _ in range(rng.choice((1, 1, 2))):
+                    self._spawn(self._signal(rng.random() * 20, saga_id, plan.name, word))
         self._spawn(self._operate(saga_id))
 
     async def _act(self, delay: float, saga_id: str, what: str) -> None:
@@ -249,6 +257,25 @@ class World:
             self.counts[what] += 1
         except (StateError, NotFoundError, UnavailableError, TimeoutError):
             self.counts[f"{what}_refused"] += 1
+
+    async def _signal(self, delay: float, saga_id: str, step: str, word: str) -> None:
+        """Somebody outside says yes or no, early, in time, late or twice; who gets no answer says it again."""
+        await asyncio.sleep(delay)
+        payload = Raw(msgspec.json.encode(Answered(word)))
+        while True:
+            engine = self._engine()
+            if engine is not None:
+                try:
+                    async with asyncio.timeout(PATIENCE):
+                        await engine.signal(saga_id, step, payload, signal_id=word)
+                    self.counts["signal"] += 1
+                    return
+                except StateError:
+                    self.counts["signal_refused"] += 1
+                    return
+                except (NotFoundError, UnavailableError, TimeoutError):
+                    self.counts["signals_repeated"] += 1
+            await asyncio.sleep(1 + self.rng.random() * 3)
 
     async def _mend(self, saga_id: str, what: str) -> None:
         """Somebody watches, and takes what is blocked into their own hands, once."""
@@ -265,6 +292,9 @@ class World:
         while True:
             model = self.checker.models.get(saga_id)
             if model is not None and model.status in LIVE and (model.paused or model.blocked):
+                for step, run in model.steps.items():
+                    if run.get("waits") == "signal" and run["st"] == "out" and model.blocked:
+                        await self._signal(0, saga_id, step, "yes, after all")
                 await self._act(0, saga_id, "resume")
             await asyncio.sleep(15)
 

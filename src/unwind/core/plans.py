@@ -1,0 +1,159 @@
+"""What the machine needs of a step, checked and worked out once when its saga is built."""
+
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from msgspec import Struct
+
+from unwind.core.messages import Waits
+from unwind.core.steps import (
+    SECOND,
+    ActionStep,
+    CommandStep,
+    Kind,
+    RecordStep,
+    Retry,
+    SignalStep,
+    SleepStep,
+    Step,
+    micros,
+)
+from unwind.errors import DefinitionError
+
+MAX_ATTEMPTS = 1_000
+MAX_FACTOR = 1_000
+MAX_DURATION = timedelta(days=3_650)
+
+
+Shape = Literal["command", "action", "record", "signal", "sleep"]
+_BASES: tuple[tuple[type[Step[Any, Any]], Shape, str | None], ...] = (
+    (CommandStep, "command", "execute"),
+    (ActionStep, "action", "run"),
+    (RecordStep, "record", "record"),
+    (SignalStep, "signal", None),
+    (SleepStep, "sleep", None),
+)
+"""The classes of steps, and what the author must define in each."""
+
+
+class StepPlan(Struct, frozen=True, gc=False):
+    """What the machine needs of a step, worked out once when the saga is built. Durations in microseconds."""
+
+    name: str
+    kind: Kind
+    shape: Shape
+    step: Any
+    reply_type: Any
+    undoable: bool
+    guarded: bool
+    conditional: bool
+    """Whether the author overrides `when`."""
+    maps_reply: bool
+    """Whether the author overrides `succeeded`."""
+    timeout: int
+    retry: Retry
+    undo_timeout: int
+    undo_retry: Retry
+    resend: int
+    lease: int
+    duration: int | None = None
+    """Of a sleep whose length is fixed."""
+    on_timeout: Literal["", "turn_round", "skip"] = ""
+    """What no signal in time means."""
+
+    waits: Waits = ""
+    """Nobody is asked for anything, so nothing is done that could be undone."""
+
+
+def _reply_type(step: Step[Any, Any]) -> Any:
+    """What the author wrote as R in `CommandStep[C, R]`, here or in a base class; Any where nobody said."""
+    for cls in type(step).__mro__:
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin, args = get_origin(base), get_args(base)
+            said = isinstance(origin, type) and issubclass(origin, Step) and len(args) == 2  # noqa: PLR2004
+            if said and args[1] is not Any and not isinstance(args[1], TypeVar):
+                return args[1]
+    return Any
+
+
+def _overrides(step: Step[Any, Any], method: str) -> bool:
+    base = next(cls for cls, _, _ in _BASES if isinstance(step, cls))
+    return getattr(type(step), method, None) is not getattr(base, method, None)
+
+
+def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
+    """The plan of a step of that saga. Raises DefinitionError naming the step and the mend."""
+    where = f"saga {saga}, step {step.name or type(step).__name__!r}"
+    if not step.name or "/" in step.name or not step.name.isprintable():
+        raise DefinitionError(f"{where}: the class needs `name = \"…\"`, printable and without '/'")
+    shape, method = next(((shape, method) for cls, shape, method in _BASES if isinstance(step, cls)), (None, None))
+    if shape is None:
+        *others, last = [cls.__name__ for cls, _, _ in _BASES]
+        raise DefinitionError(f"{where}: derive it from {', '.join(others)} or {last}")
+    if method is not None and not _overrides(step, method):
+        raise DefinitionError(f"{where}: define `{method}`")
+    _check_policies(where, step)
+    timeout, undo_timeout = micros(step.timeout), micros(step.undo_timeout)
+    resend, lease = 0, 0
+    if isinstance(step, CommandStep):
+        resend = min(timeout // 3, 5 * SECOND) if step.resend is None else micros(step.resend)
+        if not 0 < resend < timeout:
+            raise DefinitionError(f"{where}: resend is {step.resend}; it must lie between 0 and the timeout")
+    if isinstance(step, ActionStep):
+        check_duration(where, "lease", step.lease)
+        lease = micros(step.lease)
+    duration = _duration(where, step) if isinstance(step, SleepStep) else None
+    if isinstance(step, SignalStep) and step.on_timeout not in {"turn_round", "skip"}:
+        raise DefinitionError(f"{where}: on_timeout is {step.on_timeout!r}; say 'turn_round' or 'skip'")
+    if shape in {"signal", "sleep"} and step.kind is Kind.PIVOT:
+        raise DefinitionError(f"{where}: it waits and does nothing, so it is no point of no return; give it no kind")
+    return StepPlan(
+        name=step.name,
+        kind=step.kind,
+        shape=shape,
+        step=step,
+        reply_type=_reply_type(step),
+        undoable=_overrides(step, "compensate"),
+        guarded=type(step).guard is not Step.guard,
+        conditional=type(step).when is not Step.when,
+        maps_reply=shape != "record" and _overrides(step, "succeeded"),
+        timeout=timeout,
+        retry=step.retry,
+        undo_timeout=undo_timeout,
+        undo_retry=step.undo_retry,
+        resend=resend,
+        lease=lease,
+        duration=duration,
+        on_timeout=step.on_timeout if isinstance(step, SignalStep) else "",
+        waits="signal" if isinstance(step, SignalStep) else "sleep" if isinstance(step, SleepStep) else "",
+    )
+
+
+def _duration(where: str, step: SleepStep[Any]) -> int | None:
+    if (step.duration is None) != _overrides(step, "until"):
+        raise DefinitionError(f"{where}: give either a `duration`, or `until`")
+    if step.duration is None:
+        return None
+    check_duration(where, "duration", step.duration)
+    return micros(step.duration)
+
+
+def check_duration(where: str, label: str, duration: timedelta) -> None:
+    """Raises DefinitionError unless the duration is positive and bounded."""
+    if not timedelta(0) < duration <= MAX_DURATION:
+        longest = MAX_DURATION.days
+        raise DefinitionError(f"{where}: {label} is {duration}; give a positive duration of at most {longest} days")
+
+
+def _check_policies(where: str, step: Step[Any, Any]) -> None:
+    for label, duration in (("timeout", step.timeout), ("undo_timeout", step.undo_timeout)):
+        check_duration(where, label, duration)
+    for label, retry in (("retry", step.retry), ("undo_retry", step.undo_retry)):
+        if not 1 <= retry.attempts <= MAX_ATTEMPTS:
+            raise DefinitionError(f"{where}: {label} has {retry.attempts} attempts; allowed are 1 to {MAX_ATTEMPTS}")
+        if retry.initial < 0 or not 1 <= retry.factor <= MAX_FACTOR or not 0 <= retry.spread <= 1:
+            raise DefinitionError(
+                f"{where}: {label} needs a delay ≥ 0, a factor from 1 to {MAX_FACTOR} and a spread between 0 and 1"
+            )
+        if not 0 < retry.cap <= micros(MAX_DURATION):
+            raise DefinitionError(f"{where}: {label} needs a cap > 0 and of at most {MAX_DURATION.days} days")
