@@ -26,6 +26,7 @@ _OUR_NAMES = (
     "UNWIND_MAX_WAITING",
     "UNWIND_RATE_LIMIT",
     "UNWIND_RATE_BURST",
+    "UNWIND_URL",  # of the `sagas` commands; a process that serves shares their environment
 )
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgres", "postgresql")

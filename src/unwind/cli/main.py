@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from unwind.cli.migrate import migrate
+from unwind.cli.sagas import sagas
 from unwind.cli.terminal import version_of
 
 app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True)
 app.add_typer(migrate)
+app.add_typer(sagas)
 
 
 def _show_version(wanted: bool) -> None:

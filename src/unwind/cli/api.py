@@ -1,0 +1,75 @@
+"""The road from a terminal to the HTTP API: one call, its answer, and what went wrong in words."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import httpx
+import msgspec
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+REFUSED, WRONG, SILENT = 1, 2, 3
+"""Exit codes: the server said no; the call makes no sense; nobody answers."""
+TIMEOUT = 30.0
+"""Seconds."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the API said."""
+
+    text: str
+    """To the letter."""
+    body: Any
+
+
+def call(method: str, url: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Answer:
+    """Call the API at `url`. `body`: something JSON can hold, or bytes of JSON; None: there is none.
+
+    Whatever is not a yes is said on stderr, and ends the program: 1 for a refusal, 2 for a URL that is none, 3 where
+    nobody answers.
+    """
+    base = f"{url.rstrip('/')}/api/v1"
+    content = body if isinstance(body, bytes | None) else msgspec.json.encode(body)
+    headers = {} if content is None else {"Content-Type": "application/json"}
+    given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
+    try:
+        with httpx.Client(timeout=TIMEOUT) as client:
+            response = client.request(method, base + path, params=given, content=content, headers=headers)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        fail(WRONG, f"{url!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL")
+    except httpx.TransportError as error:
+        why = str(error) or type(error).__name__
+        fail(SILENT, f"nobody answers at {url} ({why}); start the server, or say where it is: --url, or UNWIND_URL")
+    try:
+        decoded = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        decoded = None
+    if not response.is_success or decoded is None:
+        fail(REFUSED, _refusal(response.status_code, decoded, url))
+    return Answer(response.text, decoded)
+
+
+def _refusal(status: int, problem: Any, url: str) -> str:
+    """A problem (RFC 9457) as text: what, why, and which field."""
+    if not isinstance(problem, dict) or "title" not in problem:
+        return f"{url} answered {status}, and not as the API does; is it the right server?"
+    lines = [": ".join(str(problem[part]) for part in ("title", "detail") if problem.get(part))]
+    lines += [f"  {error.get('field')}: {error.get('reason')}" for error in problem.get("errors") or ()]
+    return "\n".join(lines)
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """Say what is wrong on stderr, and end the program."""
+    sys.stderr.write("\n".join(f"unwind: {clean(line)}" for line in message.splitlines()) + "\n")
+    raise SystemExit(code)
+
+
+def clean(value: object) -> str:
+    """Text that does nothing to a terminal: names and reasons were written by anybody."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
+
+
+def default_url() -> str:
+    """Where the API is, unless a command says so."""
+    return os.environ.get("UNWIND_URL") or DEFAULT_URL

@@ -1,0 +1,279 @@
+"""The `sagas` commands: what the HTTP API tells of sagas, and every act that it offers, from a terminal."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unwind.cli.api import WRONG, Answer, call, clean, default_url, fail
+
+MOST = 10_000
+"""Sagas that `--all` lists at most."""
+_PAGE = 200
+
+sagas = typer.Typer(
+    name="sagas",
+    no_args_is_help=True,
+    help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
+)
+SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
+Url = Annotated[str | None, typer.Option("--url", help="Where the API is.", envvar="UNWIND_URL", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer to the letter.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")]
+Expect = Annotated[
+    int | None, typer.Option("--expect", metavar="VERSION", help="Act only on this version of the saga.")
+]
+StepName = Annotated[str, typer.Option("--step", help="Which step; else whatever needs a person.")]
+
+
+# -------------------------------------------------------------------------------------------------------------- looking
+
+
+@sagas.command("list")
+def list_sagas(
+    *,
+    status: Annotated[list[str] | None, typer.Option("--status", help="Only these; repeat it.")] = None,
+    definition: Annotated[str, typer.Option("--definition", help="Only sagas of this definition.")] = "",
+    started_from: Annotated[str, typer.Option("--from", help="Started at this instant or later (RFC 3339).")] = "",
+    started_to: Annotated[str, typer.Option("--to", help="Started before this instant (RFC 3339).")] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=_PAGE, help="Sagas on a page.")] = 50,
+    cursor: Annotated[str, typer.Option("--cursor", help="Where the page before ended.")] = "",
+    every: Annotated[bool, typer.Option("--all", help=f"All pages, up to {MOST} sagas.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List sagas, newest first."""
+    query = {
+        "status": ",".join(status or ()),
+        "definition": definition,
+        "started_from": started_from,
+        "started_to": started_to,
+        "limit": _PAGE if every else limit,
+    }
+    rows: list[Any] = []
+    while True:
+        answer = call("GET", url or default_url(), "/sagas", query=query | {"cursor": cursor})
+        rows += answer.body["sagas"]
+        cursor = answer.body["next_cursor"] or ""
+        if as_json:
+            typer.echo(answer.text)
+        if not (every and cursor and len(rows) < MOST):
+            break
+    if not as_json:
+        _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
+        if cursor:
+            typer.echo(f"There are more: --cursor {clean(cursor)}")
+
+
+@sagas.command()
+def show(
+    saga_id: SagaId,
+    at: Annotated[int | None, typer.Option("--at", metavar="VERSION", help="As it stood after this version.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a saga as it is now, or was."""
+    _tell(call("GET", url or default_url(), _path(saga_id), query={"at": at}), _fields, as_json=as_json)
+
+
+@sagas.command()
+def history(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+    """Show every attempt and every act, in order."""
+
+    def told(body: Any) -> None:
+        _table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+        if body["acts"]:
+            typer.echo()
+            _table(body["acts"], "at", "act", "step", "actor", "reason")
+
+    _tell(call("GET", url or default_url(), _path(saga_id, "history")), told, as_json=as_json)
+
+
+@sagas.command()
+def plan(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+    """Show what is left to do, and what a cancel would undo now."""
+
+    def told(body: Any) -> None:
+        for title, steps in (("Left to do", body["ahead"]), ("A cancel would undo, in this order", body["undo"])):
+            typer.echo(f"{title}:" if steps else f"{title}: nothing")
+            for step in steps:
+                sends = step["command"]["name"] if step["command"] else step["shape"] or "not known here"
+                typer.echo(clean(f"  {step['step']}: {sends}, {step['progress']} {step['note']}".rstrip()))
+        for note in (body["cancel_refused_because"] and f"No cancel: {body['cancel_refused_because']}.", body["note"]):
+            if note:
+                typer.echo(clean(note))
+
+    _tell(call("GET", url or default_url(), _path(saga_id, "plan")), told, as_json=as_json)
+
+
+@sagas.command()
+def explain(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+    """Say why a saga is where it is, and what may be done."""
+
+    def told(body: Any) -> None:
+        for sentence in (body["headline"], *body["sentences"]):
+            typer.echo(clean(sentence))
+        for may in body["may"]:
+            if may["possible"]:
+                typer.echo(clean(f"  {may['act']}: {may['consequence']}"))
+
+    _tell(call("GET", url or default_url(), _path(saga_id, "explain")), told, as_json=as_json)
+
+
+# --------------------------------------------------------------------------------------------------------------- acting
+
+
+@sagas.command()
+def cancel(
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Undo what was done; not once the point of no return is begun."""
+    _act(saga_id, "cancel", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
+
+
+@sagas.command()
+def pause(
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Begin nothing new until it is resumed or cancelled."""
+    _act(saga_id, "pause", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
+
+
+@sagas.command()
+def resume(
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+) -> None:
+    """Drive it on now: end a pause or a backoff, try what is blocked."""
+    _act(saga_id, "resume", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
+
+
+@sagas.command()
+def retry(
+    saga_id: SagaId,
+    *,
+    reason: Reason = "",
+    step: StepName = "",
+    command: Annotated[str, typer.Option("--command", metavar="JSON", help="Send this in place of the step's.")] = "",
+    command_file: Annotated[Path | None, typer.Option("--command-file", help="The same, from a file.")] = None,
+    expect: Expect = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try anew what is blocked or waits for its next attempt."""
+    body = {"reason": reason, "step": step, "expected_version": expect}
+    given = _json("--command", command) if command_file is None else _json("--command-file", _read(command_file))
+    _act(saga_id, "retry", body | ({} if given is None else {"command": given}), url, as_json=as_json)
+
+
+@sagas.command()
+def resolve(
+    saga_id: SagaId,
+    *,
+    evidence: Annotated[str, typer.Option("--evidence", help="How it is known that it was done by hand.")],
+    reference: Annotated[str, typer.Option("--reference", help="Where to find it: a ticket, a document.")] = "",
+    step: StepName = "",
+    reply: Annotated[str, typer.Option("--reply", metavar="JSON", help="What the participant would have said.")] = "",
+    expect: Expect = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take what is blocked as done, or undone, by hand."""
+    body = {"evidence": evidence, "reference": reference, "step": step, "expected_version": expect}
+    given = _json("--reply", reply)
+    _act(saga_id, "resolve", body | ({} if given is None else {"reply": given}), url, as_json=as_json)
+
+
+@sagas.command()
+def skip(
+    saga_id: SagaId,
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")],
+    step: StepName = "",
+    expect: Expect = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave out what is blocked or only waits."""
+    _act(saga_id, "skip", {"reason": reason, "step": step, "expected_version": expect}, url, as_json=as_json)
+
+
+@sagas.command()
+def signal(
+    saga_id: SagaId,
+    name: Annotated[str, typer.Argument(metavar="STEP", help="The step that waits.")],
+    says: Annotated[str, typer.Argument(metavar="JSON", help="What the signal says.")] = "null",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell a saga what a step of it waits for."""
+    _act(saga_id, f"signals/{quote(name, safe='')}", _json("JSON", says), url, as_json=as_json)
+
+
+def _act(saga_id: str, what: str, body: Any, url: str | None, *, as_json: bool) -> None:
+    answer = call("POST", url or default_url(), _path(saga_id, what), body=msgspec.json.encode(body))
+    _tell(answer, lambda body: typer.echo(clean(f"{body['message']} ({body['status']})")), as_json=as_json)
+
+
+# ------------------------------------------------------------------------------------------------------ in and out
+
+
+def _path(saga_id: str, what: str = "") -> str:
+    return f"/sagas/{quote(saga_id, safe='')}" + (f"/{what}" if what else "")
+
+
+def _json(option: str, text: str) -> msgspec.Raw | None:
+    """JSON as somebody typed it. Ends the program where it is none."""
+    if not text:
+        return None
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        fail(WRONG, f"{option} is not JSON: {error}")
+    return msgspec.Raw(text.encode())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(WRONG, f"--command-file {path} cannot be read: {error}")
+
+
+def _tell(answer: Answer, told: Callable[[Any], None], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(answer.text)
+    else:
+        told(answer.body)
+
+
+def _fields(body: dict[str, Any]) -> None:
+    for name, value in body.items():
+        if isinstance(value, dict | list):
+            text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+            for number, line in enumerate(text.splitlines()):
+                typer.echo(clean(line if number else f"{name}: {line}"))
+        elif value is not None:
+            typer.echo(clean(f"{name}: {value}"))
+
+
+def _table(rows: list[dict[str, Any]], *columns: str) -> None:
+    """As wide as it is where nobody looks: what is piped on is never cut."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=10_000)
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*_cells(row, columns))
+    console.print(table)
+
+
+def _cells(row: dict[str, Any], columns: tuple[str, ...]) -> Iterator[Text]:
+    for column in columns:
+        value = row[column]
+        yield Text("" if value is None else clean(value), overflow="fold")
