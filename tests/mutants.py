@@ -121,7 +121,7 @@ def resume_keeps_the_old_clock() -> Patches:
 
 @mutant
 def wait_ends_before_its_time() -> Patches:
-    """Rule 11."""
+    """Rule 12."""
 
     def wait_on(draft: Any, plan: Any, run: Any) -> None:
         waits.wait_on(draft, plan, replace(run, attempt=replace(run.attempt, expires=run.attempt.at)))
@@ -131,7 +131,7 @@ def wait_ends_before_its_time() -> Patches:
 
 @mutant
 def signal_counts_for_a_step_that_is_over() -> Patches:
-    """Rule 11."""
+    """Rule 12."""
     return [swap(waits, "_not_awaited", lambda draft, signal: None)]
 
 

@@ -1,6 +1,7 @@
 """The order routes: place an order, look at one. Prices go from JSON text to cents without ever being a float."""
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
@@ -60,6 +61,8 @@ class OrderRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     customer_id: Name
     items: Annotated[list[OrderItemRequest], Meta(min_length=1, max_length=MAX_ITEMS)]
+    begin_at: Annotated[datetime, Meta(tz=True)] | None = None
+    """When to begin, at the earliest: a pre-order. Its deadline counts from then."""
 
 
 class OrderAccepted(Struct, frozen=True):
@@ -122,16 +125,19 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
         for number, item in enumerate(order.items)
     ]
     context = place(new_id(), order.customer_id, items)
-    given = submission(request, msgspec.json.encode(replace(context, order_id="")))
+    asked = msgspec.json.encode(replace(context, order_id=""))
+    given = submission(request, asked if order.begin_at is None else asked + msgspec.json.encode(order.begin_at))
     started = await engine.start(
         order_saga,
         context,
         saga_id=given.saga_id,
         request_hash=given.request_hash,
         traceparent=given.traceparent,
+        begin_at=order.begin_at,
     )
     order_id = _stored.decode(started.state.context).order_id
-    accepted = OrderAccepted(started.saga_id, order_id, "pending", "Order creation started")
+    message = "Order creation scheduled" if started.state.scheduled else "Order creation started"
+    accepted = OrderAccepted(started.saga_id, order_id, "pending", message)
     return Response(accepted, status_code=202, headers={"Location": f"/api/v1/sagas/{started.saga_id}"})
 
 

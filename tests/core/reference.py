@@ -68,6 +68,7 @@ class Reference:
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
         self.heard: dict[str, bytes] = {}
+        self.begins = 0
 
     def view(self) -> Any:
         """What both machines must agree on."""
@@ -84,7 +85,8 @@ class Reference:
         match message:
             case Start():
                 if self.phase == "new":
-                    self.phase, self.deadline = "running", at + (self.lasts or 0)
+                    self.phase, self.begins = "running", message.begin_at
+                    self.deadline = max(at, self.begins) + (self.lasts or 0)
                     self.go()
             case _ if self.phase not in {"running", "compensating"}:
                 pass
@@ -156,7 +158,7 @@ class Reference:
     # ------------------------------------------------------------------------------------------------------- movement
 
     def go(self) -> None:
-        if self.paused:
+        if self.paused or (self.phase == "running" and not self.begun and self.at < self.begins):
             return
         while self.phase == "running" and not (self.begun and self.begun[-1].status in {"outstanding", "backoff"}):
             if len(self.begun) == len(self.parts):

@@ -117,6 +117,10 @@ def was_not_approved() -> Scenario[Trip]:
     return scenario.when(signal("boss", Booked("no"))).when(undone("flight"))
 
 
+def was_scheduled() -> Scenario[Trip]:
+    return Scenario(trip(booking("flight"), deadline=timedelta(minutes=5))).given(Trip(), begins=60)
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -135,6 +139,7 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_left_undone,
         was_approved,
         was_not_approved,
+        was_scheduled,
     )
 }
 

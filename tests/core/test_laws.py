@@ -232,10 +232,12 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
 
 
 @settings(TRIED, max_examples=1_000)
-@given(definitions(), moves)
-def test_the_machine_keeps_its_laws(drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any]) -> None:
+@given(definitions(), moves, st.sampled_from([0, 0, 0, 20 * SECOND]))
+def test_the_machine_keeps_its_laws(
+    drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any], later: int
+) -> None:
     story = Story(*drawn)
-    story.feed(Start("saga-1", Raw(b"{}")))
+    story.feed(Start("saga-1", Raw(b"{}"), begin_at=later and story.now + later))
     for kind, one, two in drawn_moves:
         message = story.move(kind, one, two)
         if message is not None:

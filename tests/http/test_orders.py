@@ -175,3 +175,40 @@ async def test_any_visible_ascii_is_a_key(shop: Shop, key: str) -> None:
 )
 async def test_a_trace_that_is_not_valid_is_ignored(shop: Shop, traceparent: str) -> None:
     assert (await shop.order(traceparent=traceparent)).status_code == 202
+
+
+async def test_an_order_may_begin_at_a_later_time(shop: Shop) -> None:
+    placed = await shop.order(ORDER | {"begin_at": "2999-01-01T00:00:00Z"})
+    assert (placed.status_code, placed.json()["message"]) == (202, "Order creation scheduled")
+    saga_id = placed.json()["saga_id"]
+    saga = await shop.saga(saga_id)
+    assert (saga["status"], saga["current_step"]) == ("pending", None)
+    assert (await shop.history(saga_id))["history"] == []
+    told = (await shop.http.get(f"/api/v1/sagas/{saga_id}/explain")).json()
+    assert told["headline"].startswith("Scheduled: it begins in ")
+    assert (told["waits_for"]["what"], told["next_at"]) == ("time", "2999-01-01T00:00:00.000000Z")
+    pending = (await shop.http.get("/api/v1/sagas?status=pending")).json()["sagas"]
+    assert [each["saga_id"] for each in pending] == [saga_id]
+    assert (await shop.http.post(f"/api/v1/sagas/{saga_id}/cancel")).status_code == 202
+    await shop.until(saga_id, "compensated")
+
+
+async def test_an_order_for_a_time_that_has_passed_begins_at_once(shop: Shop) -> None:
+    placed = await shop.order(ORDER | {"begin_at": "2001-01-01T00:00:00Z"})
+    assert placed.json()["message"] == "Order creation started"
+    await shop.until(placed.json()["saga_id"], "completed")
+
+
+@pytest.mark.parametrize(
+    "instant", ["tomorrow", "2027-01-01T00:00:00", "3000-01-01T00:00:00Z", "1969-01-01T00:00:00Z", 5]
+)
+async def test_a_time_that_is_none_is_refused(shop: Shop, instant: object) -> None:
+    problem = check_problem(await shop.order(ORDER | {"begin_at": instant}), 422, "validation")
+    assert problem["errors"][0]["field"] == "begin_at"
+
+
+async def test_the_same_key_with_another_time_is_another_request(shop: Shop) -> None:
+    later = ORDER | {"begin_at": "2999-01-01T00:00:00Z"}
+    headers = {"Idempotency-Key": "pre-order-1"}
+    answers = [await shop.http.post("/api/v1/orders", json=body, headers=headers) for body in (later, later, ORDER)]
+    assert [answer.status_code for answer in answers] == [202, 202, 422]

@@ -34,6 +34,8 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
     if draft.state.status != "running":
         _advance_backward(draft, leases)
         return
+    if draft.state.begin_at > draft.at and draft.state.scheduled:
+        return
     plans = draft.saga.plans
     while draft.state.status == "running":
         runs = draft.state.runs
@@ -116,7 +118,7 @@ def _begin_wait(draft: Draft, plan: StepPlan, waits: m.Waits, context: object) -
 
 
 def take_signal(draft: Draft, plan: StepPlan, heard: Heard) -> None:
-    """What a signal makes of the step that waits for it (rule 11). Raises AuthorError."""
+    """What a signal makes of the step that waits for it (rule 12). Raises AuthorError."""
     question = f"{plan.name}.succeeded"
     given = ask(question, plan.step.succeeded, draft.context(), decoded_reply(plan, heard.payload))
     if isinstance(given, Refusal):

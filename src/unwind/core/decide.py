@@ -20,7 +20,8 @@ The rules of the machine:
     the clock of what is outstanding; cancelling lifts the pause.
  9. An exception in the author's pure functions blocks this saga and no other; it is asked again at the cap.
 10. An undo of an action waits until the action has ended or its lease has.
-11. A signal counts once for each step that waits for it, also when it comes before its step and while the saga is
+11. A saga that was accepted for a later time begins no step before it; its deadline counts from then.
+12. A signal counts once for each step that waits for it, also when it comes before its step and while the saga is
     paused. One that says no turns the saga round; none in time does as the step says. Past the pivot both block, and
     another signal may take the place of one that was no use.
 
@@ -87,10 +88,11 @@ def _start(draft: Draft, start: m.Start) -> Decision:
             saga.version,
             saga.hash,
             start.context,
-            None if saga.deadline is None else draft.at + saga.deadline,
+            None if saga.deadline is None else max(draft.at, start.begin_at) + saga.deadline,
             start.request_hash,
             start.correlation_id or start.saga_id,
             start.traceparent,
+            start.begin_at if start.begin_at > draft.at else 0,
         )
     )
     if opening:

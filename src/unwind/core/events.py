@@ -29,6 +29,8 @@ class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
     request_hash: str = ""
     correlation_id: str = ""
     traceparent: str = ""
+    begin_at: int = 0
+    """When the first step may begin at the earliest; 0: at once. The deadline counts from then."""
 
 
 class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):

@@ -77,6 +77,7 @@ def _saga_started(state: State, event: SagaStarted) -> State:
         version=state.version + 1,
         status="running",
         context=event.context,
+        begin_at=event.begin_at,
         deadline=event.deadline,
         definition=event.definition,
         definition_version=event.definition_version,

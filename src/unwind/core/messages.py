@@ -74,6 +74,8 @@ class Start(Struct, frozen=True, gc=False):
     traceparent: str = ""
     definition_hash: str = ""
     """Which registered definition to begin."""
+    begin_at: int = 0
+    """When its first step may begin at the earliest."""
 
 
 class Reply(Struct, frozen=True, gc=False):

@@ -54,7 +54,9 @@ def due(state: State, now: int) -> int | None:
     else:
         forward = state.status == "running"
         run = (state.runs[-1] if state.runs else None) if forward else _awaited_backward(state)
-        if run is None or run.status not in AWAITED:
+        if run is None:
+            nearest = max(now, state.begin_at) if forward else now
+        elif run.status not in AWAITED:
             nearest = now
         elif run.status == "backoff":
             nearest = run.retry_at

@@ -66,6 +66,8 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     blocked: Blocked | None = None
     pivoted: bool = False
     """The pivot has been started: only forward from here, unless the pivot itself is refused."""
+    begin_at: int = 0
+    """When the first step may begin at the earliest."""
     deadline: int | None = None
     outcomes: int = 0
     """How many steps and undos have ended, for snapshots."""
@@ -86,6 +88,11 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
         return self.status in LIVE
 
     @property
+    def scheduled(self) -> bool:
+        """Whether it waits for the time at which its first step may begin."""
+        return self.begin_at > 0 and not self.runs and self.status == "running"
+
+    @property
     def shown_status(self) -> ShownStatus:
         """The status as the API names it: paused and blocked are flags inside, statuses outside."""
         status = self.status
@@ -96,6 +103,8 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
                 return "paused"
             if self.blocked is not None:
                 return "blocked"
+            if self.scheduled:
+                return "pending"
         return status
 
     def run(self, step: str) -> StepRun | None:

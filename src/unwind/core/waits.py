@@ -1,4 +1,4 @@
-"""Steps that wait, for a signal or for time (rule 11): what a signal does, and what time does."""
+"""Steps that wait, for a signal or for time (rule 12): what a signal does, and what time does."""
 
 from unwind.core import events as e
 from unwind.core import messages as m

@@ -42,6 +42,8 @@ def _resume(told: Situation) -> str:
     state, awaited = told.state, told.awaited()
     pause = "The pause ends. " if state.paused else ""
     if awaited is None:
+        if state.scheduled and state.begin_at > told.now:
+            return f"{pause}It begins at its time."
         if state.blocked is None:
             return f"{pause}It goes on now."
         return f"{pause}Tries {named(state.blocked.direction, state.blocked.step)} again now."

@@ -3,10 +3,12 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from unwind.core.draft import Decision
 from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, Signal, SkipStep, Start
@@ -22,6 +24,7 @@ from unwind.errors import (
     UnavailableError,
 )
 from unwind.ports import Bus, Clock, Query, Store
+from unwind.runtime.instants import micros_of
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
 from unwind.runtime.telemetry import Telemetry
@@ -126,8 +129,9 @@ class Engine:
         request_hash: str = "",
         correlation_id: str = "",
         traceparent: str = "",
+        begin_at: datetime | None = None,
     ) -> Started:
-        """Accept a saga.
+        """Accept a saga. Its first step begins at once, or at `begin_at`, from which its deadline counts too.
 
         An empty `saga_id` makes a fresh one. An id derived from an idempotency key makes the call repeatable: a
         repeated request answers with the saga that was accepted first.
@@ -137,6 +141,8 @@ class Engine:
         `on_started` raised).
         """
         message = self._opening(saga, context, saga_id, request_hash, correlation_id, traceparent)
+        if begin_at is not None:
+            message = replace(message, begin_at=micros_of("begin_at", begin_at))
         decision = await self._ask(message.saga_id, message)
         _check_opening(decision, request_hash)
         return Started(message.saga_id, decision.verdict != "exists", decision.state)

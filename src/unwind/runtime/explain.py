@@ -29,7 +29,7 @@ class WaitsFor(Struct, frozen=True):
     """What the saga waits for."""
 
     what: What
-    """An answer, the end of an action, of a backoff or of a sleep, a signal, an operator; or merely to be woken."""
+    """An answer, the end of an action or a backoff, a signal, its time, an operator; or merely to be woken."""
     step: str | None
     direction: Direction | None
     participant: str | None
@@ -136,6 +136,8 @@ def _blocked(told: Situation, blocked: Blocked) -> tuple[str, list[str]]:
 def _now(told: Situation) -> list[str]:
     """What is awaited, what went wrong before, and what comes if nothing comes."""
     awaited = told.awaited()
+    if told.state.scheduled and told.state.begin_at > told.now:
+        return [f"Scheduled: it begins {told.within(told.state.begin_at)}.", "Until then nothing is done."]
     if awaited is None:
         return ["Ready to go on.", "Nothing is outstanding: it goes on as soon as the engine wakes it."]
     direction, run = awaited
@@ -287,7 +289,7 @@ def _kind_and_since(told: Situation) -> tuple[What, int]:
     if state.blocked is not None:
         return "operator", state.blocked.since
     if awaited is None:
-        return "wake-up", told.log[-1].at
+        return ("time" if state.begin_at > told.now else "wake-up"), told.log[-1].at
     direction, run = awaited
     if run.status == "backoff":
         failed = failure(told, direction, run.step)

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from unwind.errors import InputError
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def instant(micros: int) -> str:
@@ -13,3 +16,10 @@ def instant(micros: int) -> str:
 def instant_or_none(micros: int | None) -> str | None:
     """The same, where there may be none."""
     return None if micros is None else instant(micros)
+
+
+def micros_of(field: str, instant: datetime) -> int:
+    """Microseconds since the epoch. Raises InputError for one without a time zone, or that nobody will live to see."""
+    if instant.tzinfo is None or not _EPOCH <= instant < _LATEST:
+        raise InputError("give an instant with its time zone, before the year 3000, e.g. 2026-11-23T10:00:00Z", field)
+    return (instant - _EPOCH) // timedelta(microseconds=1)

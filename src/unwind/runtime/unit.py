@@ -71,6 +71,7 @@ def writes_row(decided: Decided) -> bool:
         or before.status != after.status
         or before.paused != after.paused
         or (before.blocked is None) != (after.blocked is None)
+        or before.scheduled != after.scheduled
     )
 
 

@@ -159,10 +159,11 @@ class Scenario(Generic[C]):
         """The author's context as it is now."""
         return self.saga.decode_context(self.state.context)
 
-    def given(self, context: C) -> Self:
-        """The saga is started with this context. Raises AssertionError when it cannot be."""
+    def given(self, context: C, *, begins: float = 0) -> Self:
+        """The saga is started with this context, to begin after so many seconds. Raises AssertionError."""
         self._forget()
-        reason = self._apply(Start(self.saga_id, _raw(context), definition_hash=self.saga.hash))
+        begin_at = START + round(begins * SECOND) if begins else 0
+        reason = self._apply(Start(self.saga_id, _raw(context), definition_hash=self.saga.hash, begin_at=begin_at))
         _expect("verdict", "accepted", self.verdict, reason)
         return self
 

@@ -35,6 +35,7 @@ class Model:
         self.paused = False
         self.blocked: tuple[int, int] | None = None
         self.deadline: int | None = None
+        self.begin_at = 0
         self.steps: dict[str, dict[str, Any]] = {}
         self.targets: list[str] = []
         self.undo: dict[str, Any] | None = None
@@ -57,7 +58,7 @@ class Model:
         handler(event) if type(event) not in _JUDGED else handler(event, failures)
 
     def _SagaStarted(self, event: e.SagaStarted) -> None:  # noqa: N802
-        self.status, self.deadline = "running", event.deadline
+        self.status, self.deadline, self.begin_at = "running", event.deadline, event.begin_at
 
     def _StepStarted(self, event: e.StepStarted) -> None:  # noqa: N802
         self._forward("step_started")
@@ -65,6 +66,8 @@ class Model:
             raise Law("step_out_of_order")
         if self.paused:
             raise Law("work_begun_while_paused")
+        if event.at < self.begin_at:
+            raise Law("begun_before_its_time")
         if any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
             raise Law("step_started_before_the_last_one_was_done")
         self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
@@ -297,6 +300,8 @@ class Model:
                 candidates.append(_multiple(self.steps[self.targets[0]]["since"], LEASE, now))
         if self.deadline is not None and self.status == "running" and (self.pivot or "") not in self.steps:
             candidates.append(self.deadline)
+        if not self.steps and self.status == "running":
+            candidates.append(max(now, self.begin_at))
         return min(candidates, default=now)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -42,6 +43,8 @@ WORDS: dict[str, dict[str, Any]] = {
     "skip": {"reason": "not worth it"},
 }
 """What an operator's act must say besides."""
+SCHEDULED = 0.1
+"""Share of the sagas that are accepted for a later time."""
 SIGNALLED = 0.8
 """Share of the awaited signals that are ever sent."""
 PATIENCE = 12.0
@@ -101,6 +104,11 @@ class World:
         self.checker = Checker(self)
         stock = rng.choice((1, 2, 50))
         self.sagas = {f"s{index}": definition(rng.randrange(400)) for index in range(rng.choice((1, 1, 2, 3)))}
+        later = random.Random(f"later {seed}")
+        self.scheduled = {
+            saga_id: EPOCH // SECOND + later.randrange(1, 20) for saga_id in self.sagas if later.random() < SCHEDULED
+        }
+        """Sagas that begin at a later time, in seconds since the epoch."""
         faults = self.faults
         self.bus = FaultyBus(
             MemoryBus(self.clock, ack_wait=4 * SECOND),
@@ -215,13 +223,18 @@ class World:
     async def _client(self, saga_id: str) -> None:
         """Starts its saga, and repeats the call until it is accepted."""
         await asyncio.sleep(self.rng.random() * 3)
+        begin_at = datetime.fromtimestamp(self.scheduled[saga_id], UTC) if saga_id in self.scheduled else None
         while True:
             engine = self._engine()
             if engine is not None:
                 try:
                     async with asyncio.timeout(PATIENCE):
                         await engine.start(
-                            self.sagas[saga_id], SimContext(saga_id), saga_id=saga_id, request_hash=saga_id
+                            self.sagas[saga_id],
+                            SimContext(saga_id),
+                            saga_id=saga_id,
+                            request_hash=saga_id,
+                            begin_at=begin_at,
                         )
                     return
                 except (UnavailableError, OverloadedError, TimeoutError):
