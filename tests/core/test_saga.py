@@ -14,7 +14,7 @@ from tests.core.trips import BOOKED, Booked, Booking, Diary, Errand, Trip, booki
 
 from unwind.core.plans import MAX_DURATION
 from unwind.core.saga import MAX_STEPS, Saga
-from unwind.core.steps import ActionStep, Command, CommandStep, Kind, RecordStep, Retry, Step, micros
+from unwind.core.steps import ActionStep, Command, CommandStep, Kind, RecordStep, Retry, SleepStep, Step, micros
 from unwind.errors import DefinitionError
 
 ZERO = timedelta(0)
@@ -271,7 +271,7 @@ def test_jitter_takes_away_at_most_its_share(retry: Retry, attempt: int, jitter:
 
 def test_a_step_s_own_methods_say_that_they_are_not_written() -> None:
     command, record = CommandStep[Trip, Any](), RecordStep[Trip]()
-    for method in (command.execute, command.compensate, record.record, record.compensate):
+    for method in (command.execute, command.compensate, record.record, record.compensate, SleepStep[Trip]().until):
         with pytest.raises(NotImplementedError):
             method(Trip())
 
@@ -286,3 +286,4 @@ def test_without_a_mapping_the_context_stays() -> None:
     assert CommandStep[Trip, Any]().succeeded(Trip(), BOOKED) == Trip()
     assert ActionStep[Trip, Any]().succeeded(Trip(), BOOKED) == Trip()
     assert Step[Trip, Any]().guard(Trip()) == "proceed"
+    assert Step[Trip, Any]().when(Trip())

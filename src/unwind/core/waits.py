@@ -7,7 +7,7 @@ from unwind.core.author import AuthorError, decoded_reply
 from unwind.core.draft import Decision, Draft
 from unwind.core.pending import AWAITED
 from unwind.core.plans import StepPlan
-from unwind.core.state import StepRun
+from unwind.core.state import Heard, StepRun
 
 
 def hear(draft: Draft, signal: m.Signal) -> Decision:
@@ -24,9 +24,8 @@ def hear(draft: Draft, signal: m.Signal) -> Decision:
     except AuthorError as error:
         return Decision(state, verdict="invalid", reason=error.reason)
     draft.emit(e.SignalReceived(draft.at, signal.step, signal.payload, signal.signal_id, signal.actor))
-    run = state.run(signal.step)
-    if run is not None:
-        _try(draft, plan)
+    if state.run(signal.step) is not None:
+        _take(draft, plan, Heard(signal.step, signal.payload, signal.signal_id))
     return draft.decision()
 
 
@@ -53,8 +52,9 @@ def wait_on(draft: Draft, plan: StepPlan, run: StepRun) -> None:
     late = run.attempt.expires is not None and draft.at >= run.attempt.expires
     if run.status != "outstanding":
         return
-    if draft.state.heard(run.step) is not None:
-        _try(draft, plan)
+    heard = draft.state.heard(run.step)
+    if heard is not None:
+        _take(draft, plan, heard)
     elif late and run.waits == "sleep":
         draft.emit(e.StepDone(draft.at, run.step, 1))
     elif late and plan.on_timeout == "skip":
@@ -66,10 +66,7 @@ def wait_on(draft: Draft, plan: StepPlan, run: StepRun) -> None:
         turn_round(draft, "unknown", run.step, "no signal in time")
 
 
-def _try(draft: Draft, plan: StepPlan) -> None:
-    heard = draft.state.heard(plan.name)
-    if heard is None:
-        return
+def _take(draft: Draft, plan: StepPlan, heard: Heard) -> None:
     try:
         take_signal(draft, plan, heard)
     except AuthorError as error:
