@@ -86,8 +86,9 @@ async def test_sagas_are_listed_and_filtered(server: Server, blocked: Any, compl
 
 
 async def test_a_page_says_how_to_go_on(server: Server, blocked: Any, completed: str) -> None:
-    first = said(server, "list", "--limit", "1")
-    cursor = re.findall(r"--cursor (\S+)", first)[0]
+    page = unwind(server, "list", "--limit", "1")
+    first, cursor = page.stdout, re.findall(r"--cursor (\S+)", page.stderr)[0]
+    assert len(first.splitlines()) == 2
     assert said(server, "list", "--limit", "1", "--cursor", cursor).splitlines()[1] not in first
 
 

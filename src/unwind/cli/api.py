@@ -1,6 +1,7 @@
 """The road from a terminal to the HTTP API: one call, its answer, and what went wrong in words."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -34,28 +35,58 @@ def call(method: str, url: str, path: str, *, query: Mapping[str, Any] | None = 
     headers = {} if content is None else {"Content-Type": "application/json"}
     given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
     try:
-        with httpx.Client(timeout=TIMEOUT) as client:
+        with _client() as client:
             response = client.request(method, base + path, params=given, content=content, headers=headers)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        fail(WRONG, f"{url!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL")
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+        fail(WRONG, f"{shown(url)!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL")
     except httpx.TransportError as error:
-        why = str(error) or type(error).__name__
-        fail(SILENT, f"nobody answers at {url} ({why}); start the server, or say where it is: --url, or UNWIND_URL")
+        fail(SILENT, _silence(error, method, url))
+    except httpx.DecodingError:
+        fail(REFUSED, f"{shown(url)} answered what cannot be decoded; is it the right server?")
     try:
         decoded = msgspec.json.decode(response.content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = None
-    if not response.is_success or decoded is None:
+    if not response.is_success or not isinstance(decoded, dict):
         fail(REFUSED, _refusal(response.status_code, decoded, url))
     return Answer(response.text, decoded)
+
+
+def _client() -> httpx.Client:
+    try:
+        return httpx.Client(timeout=TIMEOUT)
+    except (ValueError, ImportError, OSError) as error:
+        fail(
+            WRONG,
+            f"the environment's settings for HTTP cannot be used ({error}); correct HTTP_PROXY, HTTPS_PROXY, "
+            "ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR",
+        )
+
+
+def _silence(error: httpx.TransportError, method: str, url: str) -> str:
+    """Whether nobody was there, or somebody who has perhaps done what was asked."""
+    why = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+        return f"nobody answers at {shown(url)} ({why}); start the server, or say where it is: --url, or UNWIND_URL"
+    told = f"{shown(url)} was asked and gave no answer ({why}); is it the right server (--url, or UNWIND_URL)?"
+    if method == "GET":
+        return told
+    return f"{told}\n  it may have been done all the same: look at the saga's history before you repeat it"
+
+
+def shown(url: str) -> str:
+    """A URL as it may be told: without the password that may stand in it."""
+    return re.sub(r"//[^/]*@", "//", url)
 
 
 def _refusal(status: int, problem: Any, url: str) -> str:
     """A problem (RFC 9457) as text: what, why, and which field."""
     if not isinstance(problem, dict) or "title" not in problem:
-        return f"{url} answered {status}, and not as the API does; is it the right server?"
+        return f"{shown(url)} answered {status}, and not as the API does; is it the right server?"
     lines = [": ".join(str(problem[part]) for part in ("title", "detail") if problem.get(part))]
-    lines += [f"  {error.get('field')}: {error.get('reason')}" for error in problem.get("errors") or ()]
+    errors = problem.get("errors")
+    for error in errors if isinstance(errors, list) else ():
+        lines += [f"  {error.get('field')}: {error.get('reason')}"] if isinstance(error, dict) else [f"  {error}"]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unwind.cli.api import WRONG, Answer, call, clean, default_url, fail
+from unwind.cli.lines import Lines
 
 MOST = 10_000
 """Sagas that `--all` lists at most."""
@@ -19,6 +20,7 @@ _PAGE = 200
 
 sagas = typer.Typer(
     name="sagas",
+    cls=Lines,
     no_args_is_help=True,
     help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
 )
@@ -68,7 +70,7 @@ def list_sagas(
     if not as_json:
         _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
         if cursor:
-            typer.echo(f"There are more: --cursor {clean(cursor)}")
+            typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
 
 
 @sagas.command()
@@ -159,13 +161,17 @@ def retry(
     *,
     reason: Reason = "",
     step: StepName = "",
-    command: Annotated[str, typer.Option("--command", metavar="JSON", help="Send this in place of the step's.")] = "",
+    command: Annotated[
+        str | None, typer.Option("--command", metavar="JSON", help="Send this in place of the step's.")
+    ] = None,
     command_file: Annotated[Path | None, typer.Option("--command-file", help="The same, from a file.")] = None,
     expect: Expect = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Try anew what is blocked or waits for its next attempt."""
+    if command is not None and command_file is not None:
+        fail(WRONG, "--command and --command-file are two commands: give one")
     body = {"reason": reason, "step": step, "expected_version": expect}
     given = _json("--command", command) if command_file is None else _json("--command-file", _read(command_file))
     _act(saga_id, "retry", body | ({} if given is None else {"command": given}), url, as_json=as_json)
@@ -178,7 +184,9 @@ def resolve(
     evidence: Annotated[str, typer.Option("--evidence", help="How it is known that it was done by hand.")],
     reference: Annotated[str, typer.Option("--reference", help="Where to find it: a ticket, a document.")] = "",
     step: StepName = "",
-    reply: Annotated[str, typer.Option("--reply", metavar="JSON", help="What the participant would have said.")] = "",
+    reply: Annotated[
+        str | None, typer.Option("--reply", metavar="JSON", help="What the participant would have said.")
+    ] = None,
     expect: Expect = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -212,7 +220,7 @@ def signal(
     as_json: AsJson = False,
 ) -> None:
     """Tell a saga what a step of it waits for."""
-    _act(saga_id, f"signals/{quote(name, safe='')}", _json("JSON", says), url, as_json=as_json)
+    _act(saga_id, f"signals/{_segment('step', name)}", _json("what the signal says", says), url, as_json=as_json)
 
 
 def _act(saga_id: str, what: str, body: Any, url: str | None, *, as_json: bool) -> None:
@@ -224,12 +232,19 @@ def _act(saga_id: str, what: str, body: Any, url: str | None, *, as_json: bool) 
 
 
 def _path(saga_id: str, what: str = "") -> str:
-    return f"/sagas/{quote(saga_id, safe='')}" + (f"/{what}" if what else "")
+    return f"/sagas/{_segment('saga', saga_id)}" + (f"/{what}" if what else "")
 
 
-def _json(option: str, text: str) -> msgspec.Raw | None:
-    """JSON as somebody typed it. Ends the program where it is none."""
-    if not text:
+def _segment(what: str, name: str) -> str:
+    """A name within a path. Ends the program where it would make another path of it."""
+    if name in {"", ".", ".."}:
+        fail(WRONG, f"{name!r} names no {what}")
+    return quote(name, safe="")
+
+
+def _json(option: str, text: str | None) -> msgspec.Raw | None:
+    """JSON as somebody typed it; None: not given. Ends the program where it is none, as an empty text is."""
+    if text is None:
         return None
     try:
         msgspec.json.decode(text)
