@@ -1,0 +1,40 @@
+"""REST and terminal alike: each route about sagas has its command, each filter and each field of a body its option."""
+
+from typing import Any
+
+import pytest
+import typer.main
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import fields
+
+from unwind.cli.sagas import sagas
+from unwind.http.acts import act_routes
+from unwind.http.foresight import foresight_routes
+from unwind.http.openapi import docs_of
+from unwind.http.sagas import saga_routes
+
+OTHERWISE = {"signals": "signal"}
+"""What is named otherwise than the part of the path that says it."""
+SHORTER = {"started_from": "from", "started_to": "to", "expected_version": "expect"}
+ROUTES = [*saga_routes, *foresight_routes, *act_routes]
+
+
+def named(route: HTTPRouteHandler) -> str:
+    """The command of a route: what its path says of sagas; `list` and `show` where it says nothing."""
+    [path] = route.paths
+    _, _, *rest = path.split("/")
+    said = [part for part in rest if "{" not in part]
+    return OTHERWISE.get(said[0], said[0]) if said else ("show" if rest else "list")
+
+
+def options(command: str) -> set[str]:
+    group: Any = typer.main.get_command(sagas)
+    return {option.lstrip("-") for parameter in group.commands[command].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_whatever_the_api_takes_the_command_takes(route: HTTPRouteHandler) -> None:
+    docs = docs_of(route)
+    asked = {parameter.name.partition(".")[0] for parameter in docs.parameters if parameter.place == "query"}
+    asked |= {field.name for field in fields(docs.request)} if docs.request not in {None, Any} else set()
+    assert {SHORTER.get(name, name) for name in asked} | {"url", "json"} <= options(named(route))
