@@ -149,7 +149,7 @@ async def test_a_saga_is_paused_resumed_and_cancelled(server: Server, blocked: A
 
 
 async def test_a_signal_that_nobody_waits_for_is_refused(server: Server, blocked: Any) -> None:
-    code, errors = refused(server, "signal", blocked["saga_id"], "approval", '{"approved":true}')
+    code, errors = refused(server, "signal", blocked["saga_id"], "approval", '{"approved":true}', "--key", "k-1")
     assert (code, "waits for no signal 'approval'" in errors) == (1, True)
 
 

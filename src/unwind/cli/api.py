@@ -1,13 +1,15 @@
 """The road from a terminal to the HTTP API: one call, its answer, and what went wrong in words."""
 
-import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import httpx
 import msgspec
+
+from unwind.cli.terminal import version_of
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 REFUSED, WRONG, SILENT = 1, 2, 3
@@ -24,19 +26,28 @@ class Answer(msgspec.Struct, frozen=True):
     body: Any
 
 
-def call(method: str, url: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Answer:
-    """Call the API at `url`. `body`: something JSON can hold, or bytes of JSON; None: there is none.
+def call(
+    method: str,
+    url: str,
+    path: str,
+    *,
+    query: Mapping[str, Any] | None = None,
+    body: bytes | None = None,
+    key: str = "",
+) -> Answer:
+    """Call the API at `url`. `body` is JSON; `key` the Idempotency-Key, empty for none.
 
     Whatever is not a yes is said on stderr, and ends the program: 1 for a refusal, 2 for a URL that is none, 3 where
     nobody answers.
     """
     base = f"{url.rstrip('/')}/api/v1"
-    content = body if isinstance(body, bytes | None) else msgspec.json.encode(body)
-    headers = {} if content is None else {"Content-Type": "application/json"}
+    headers = ({"Content-Type": "application/json"} if body is not None else {}) | (
+        {"Idempotency-Key": key} if key else {}
+    )
     given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
     try:
         with _client() as client:
-            response = client.request(method, base + path, params=given, content=content, headers=headers)
+            response = client.request(method, base + path, params=given, content=body, headers=headers)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         fail(WRONG, f"{shown(url)!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL")
     except httpx.TransportError as error:
@@ -79,6 +90,16 @@ def shown(url: str) -> str:
     return re.sub(r"//[^/]*@", "//", url)
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Reads an answer. One that lacks what this program looks for is told: another server's, or another version's."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        known = f"the answer is not as unwind {version_of('unwind')} knows it ({type(error).__name__}: {error})"
+        fail(REFUSED, f"{known}; is it the right server, and of this version?")
+
+
 def _refusal(status: int, problem: Any, url: str) -> str:
     """A problem (RFC 9457) as text: what, why, and which field."""
     if not isinstance(problem, dict) or "title" not in problem:
@@ -99,8 +120,3 @@ def fail(code: int, message: str) -> NoReturn:
 def clean(value: object) -> str:
     """Text that does nothing to a terminal: names and reasons were written by anybody."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(value))
-
-
-def default_url() -> str:
-    """Where the API is, unless a command says so."""
-    return os.environ.get("UNWIND_URL") or DEFAULT_URL

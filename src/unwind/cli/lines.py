@@ -8,7 +8,6 @@ from typing import Any
 import typer.core
 
 from unwind.cli.api import REFUSED, WRONG, fail
-from unwind.cli.terminal import version_of
 
 
 class Lines(typer.core.TyperGroup):
@@ -26,10 +25,6 @@ class Lines(typer.core.TyperGroup):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except (LookupError, TypeError, AttributeError) as error:
-            what = f"{type(error).__name__}: {error}"
-            known = f"the answer is not as unwind {version_of('unwind')} knows it ({what})"
-            fail(REFUSED, f"{known}; is it the right server, and of this version?")
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever read has enough: that is no failure to speak of

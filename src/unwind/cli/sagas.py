@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unwind.cli.api import WRONG, Answer, call, clean, default_url, fail
+from unwind.cli.api import DEFAULT_URL, WRONG, Answer, call, clean, fail, understood
 from unwind.cli.lines import Lines
 
 MOST = 10_000
@@ -25,7 +25,7 @@ sagas = typer.Typer(
     help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
 )
 SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
-Url = Annotated[str | None, typer.Option("--url", help="Where the API is.", envvar="UNWIND_URL", show_default=False)]
+Url = Annotated[str, typer.Option("--url", help="Where the API is.", envvar="UNWIND_URL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer to the letter.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")]
 Expect = Annotated[
@@ -46,8 +46,10 @@ def list_sagas(
     started_to: Annotated[str, typer.Option("--to", help="Started before this instant (RFC 3339).")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=_PAGE, help="Sagas on a page.")] = 50,
     cursor: Annotated[str, typer.Option("--cursor", help="Where the page before ended.")] = "",
-    every: Annotated[bool, typer.Option("--all", help=f"All pages, up to {MOST} sagas.")] = False,
-    url: Url = None,
+    every: Annotated[
+        bool, typer.Option("--all", help=f"All pages, up to {MOST} sagas; --json: a document each.")
+    ] = False,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """List sagas, newest first."""
@@ -60,15 +62,17 @@ def list_sagas(
     }
     rows: list[Any] = []
     while True:
-        answer = call("GET", url or default_url(), "/sagas", query=query | {"cursor": cursor})
-        rows += answer.body["sagas"]
-        cursor = answer.body["next_cursor"] or ""
+        answer = call("GET", url, "/sagas", query=query | {"cursor": cursor})
+        with understood():
+            rows += answer.body["sagas"]
+            cursor = answer.body["next_cursor"] or ""
         if as_json:
             typer.echo(answer.text)
         if not (every and cursor and len(rows) < MOST):
             break
     if not as_json:
-        _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
+        with understood():
+            _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
         if cursor:
             typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
 
@@ -77,15 +81,15 @@ def list_sagas(
 def show(
     saga_id: SagaId,
     at: Annotated[int | None, typer.Option("--at", metavar="VERSION", help="As it stood after this version.")] = None,
-    url: Url = None,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Show a saga as it is now, or was."""
-    _tell(call("GET", url or default_url(), _path(saga_id), query={"at": at}), _fields, as_json=as_json)
+    _tell(call("GET", url, _path(saga_id), query={"at": at}), _fields, as_json=as_json)
 
 
 @sagas.command()
-def history(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+def history(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show every attempt and every act, in order."""
 
     def told(body: Any) -> None:
@@ -94,11 +98,11 @@ def history(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
             typer.echo()
             _table(body["acts"], "at", "act", "step", "actor", "reason")
 
-    _tell(call("GET", url or default_url(), _path(saga_id, "history")), told, as_json=as_json)
+    _tell(call("GET", url, _path(saga_id, "history")), told, as_json=as_json)
 
 
 @sagas.command()
-def plan(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+def plan(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show what is left to do, and what a cancel would undo now."""
 
     def told(body: Any) -> None:
@@ -111,11 +115,11 @@ def plan(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
             if note:
                 typer.echo(clean(note))
 
-    _tell(call("GET", url or default_url(), _path(saga_id, "plan")), told, as_json=as_json)
+    _tell(call("GET", url, _path(saga_id, "plan")), told, as_json=as_json)
 
 
 @sagas.command()
-def explain(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
+def explain(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Say why a saga is where it is, and what may be done."""
 
     def told(body: Any) -> None:
@@ -125,7 +129,7 @@ def explain(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
             if may["possible"]:
                 typer.echo(clean(f"  {may['act']}: {may['consequence']}"))
 
-    _tell(call("GET", url or default_url(), _path(saga_id, "explain")), told, as_json=as_json)
+    _tell(call("GET", url, _path(saga_id, "explain")), told, as_json=as_json)
 
 
 # --------------------------------------------------------------------------------------------------------------- acting
@@ -133,7 +137,7 @@ def explain(saga_id: SagaId, url: Url = None, as_json: AsJson = False) -> None:
 
 @sagas.command()
 def cancel(
-    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = DEFAULT_URL, as_json: AsJson = False
 ) -> None:
     """Undo what was done; not once the point of no return is begun."""
     _act(saga_id, "cancel", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
@@ -141,7 +145,7 @@ def cancel(
 
 @sagas.command()
 def pause(
-    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = DEFAULT_URL, as_json: AsJson = False
 ) -> None:
     """Begin nothing new until it is resumed or cancelled."""
     _act(saga_id, "pause", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
@@ -149,7 +153,7 @@ def pause(
 
 @sagas.command()
 def resume(
-    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = None, as_json: AsJson = False
+    saga_id: SagaId, *, reason: Reason = "", expect: Expect = None, url: Url = DEFAULT_URL, as_json: AsJson = False
 ) -> None:
     """Drive it on now: end a pause or a backoff, try what is blocked."""
     _act(saga_id, "resume", {"reason": reason, "expected_version": expect}, url, as_json=as_json)
@@ -166,7 +170,7 @@ def retry(
     ] = None,
     command_file: Annotated[Path | None, typer.Option("--command-file", help="The same, from a file.")] = None,
     expect: Expect = None,
-    url: Url = None,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Try anew what is blocked or waits for its next attempt."""
@@ -188,7 +192,7 @@ def resolve(
         str | None, typer.Option("--reply", metavar="JSON", help="What the participant would have said.")
     ] = None,
     expect: Expect = None,
-    url: Url = None,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Take what is blocked as done, or undone, by hand."""
@@ -204,7 +208,7 @@ def skip(
     reason: Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")],
     step: StepName = "",
     expect: Expect = None,
-    url: Url = None,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Leave out what is blocked or only waits."""
@@ -216,15 +220,17 @@ def signal(
     saga_id: SagaId,
     name: Annotated[str, typer.Argument(metavar="STEP", help="The step that waits.")],
     says: Annotated[str, typer.Argument(metavar="JSON", help="What the signal says.")] = "null",
-    url: Url = None,
+    *,
+    key: Annotated[str, typer.Option("--key", help="Its Idempotency-Key: tells it from another one.")] = "",
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Tell a saga what a step of it waits for."""
-    _act(saga_id, f"signals/{_segment('step', name)}", _json("what the signal says", says), url, as_json=as_json)
+    _act(saga_id, f"signals/{_segment('step', name)}", _json("what the signal says", says), url, key, as_json=as_json)
 
 
-def _act(saga_id: str, what: str, body: Any, url: str | None, *, as_json: bool) -> None:
-    answer = call("POST", url or default_url(), _path(saga_id, what), body=msgspec.json.encode(body))
+def _act(saga_id: str, what: str, body: Any, url: str, key: str = "", *, as_json: bool) -> None:
+    answer = call("POST", url, _path(saga_id, what), body=msgspec.json.encode(body), key=key)
     _tell(answer, lambda body: typer.echo(clean(f"{body['message']} ({body['status']})")), as_json=as_json)
 
 
@@ -264,7 +270,8 @@ def _tell(answer: Answer, told: Callable[[Any], None], *, as_json: bool) -> None
     if as_json:
         typer.echo(answer.text)
     else:
-        told(answer.body)
+        with understood():
+            told(answer.body)
 
 
 def _fields(body: dict[str, Any]) -> None:
