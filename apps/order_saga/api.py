@@ -1,7 +1,7 @@
 """The order routes: place an order, look at one. Prices go from JSON text to cents without ever being a float."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
@@ -78,6 +78,7 @@ class _Stored(Struct):
     order_id: str
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _request = msgspec.json.Decoder(OrderRequest)
 _stored = msgspec.json.Decoder(_Stored)
 NewId = NamedDependency[SkipValidation[Callable[[], str]]]
@@ -126,7 +127,9 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
     ]
     context = place(new_id(), order.customer_id, items)
     asked = msgspec.json.encode(replace(context, order_id=""))
-    given = submission(request, asked if order.begin_at is None else asked + msgspec.json.encode(order.begin_at))
+    given = submission(
+        request, asked if order.begin_at is None else asked + msgspec.json.encode(order.begin_at - _EPOCH)
+    )
     started = await engine.start(
         order_saga,
         context,

@@ -210,5 +210,6 @@ async def test_a_time_that_is_none_is_refused(shop: Shop, instant: object) -> No
 async def test_the_same_key_with_another_time_is_another_request(shop: Shop) -> None:
     later = ORDER | {"begin_at": "2999-01-01T00:00:00Z"}
     headers = {"Idempotency-Key": "pre-order-1"}
-    answers = [await shop.http.post("/api/v1/orders", json=body, headers=headers) for body in (later, later, ORDER)]
+    same = ORDER | {"begin_at": "2999-01-01T02:00:00+02:00"}
+    answers = [await shop.http.post("/api/v1/orders", json=body, headers=headers) for body in (later, same, ORDER)]
     assert [answer.status_code for answer in answers] == [202, 202, 422]
