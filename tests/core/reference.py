@@ -114,6 +114,8 @@ class Reference:
                 for work in [*(self.begun if self.phase == "running" else []), *([self.undo] if self.undo else [])]:
                     if work.status == "backoff":
                         self.again(work)
+                if self.phase == "running" and self.begun and self.begun[-1].status == "outstanding":
+                    self.waited(self.begun[-1])
                 self.go()
             case RetryStep() | ResolveStep() | SkipStep():
                 if not self.paused:
@@ -136,6 +138,9 @@ class Reference:
             self.alarm = False
             if work is not None and (waits or self.part[name].shape == "command"):
                 self.again(work)
+            elif work is not None and idle:
+                work.since = self.at if self.part[name].shape == "signal" else work.since
+                self.waited(work)
         elif self.phase == "compensating":
             self.todo.remove(name)
             self.left += [name] * isinstance(act, SkipStep)
@@ -327,6 +332,8 @@ class Reference:
 
     def waited(self, work: Work) -> None:
         part, over = self.part[work.name], self.at >= work.since + TIMEOUT
+        if not part.waits:
+            return
         if work.name in self.heard:
             self.told(work)
         elif over and part.shape == "sleep":

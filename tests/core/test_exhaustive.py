@@ -49,7 +49,7 @@ STATES = {
     "an approval": 10,
     "a step and an approval": 414,
     "a step, an approval and a step": 818,
-    "an approval after the pivot": 63,
+    "an approval after the pivot": 59,
     "a step and a sleep": 132,
     "a step, a sleep and an approval": 510,
     "three steps": 1728,

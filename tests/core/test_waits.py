@@ -1,5 +1,6 @@
 """Steps that wait, for a signal or for time; and steps that only some sagas need."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,8 +9,10 @@ from tests.core.trips import BOOKED, Approval, Booked, Booking, Trip, approval, 
 
 from unwind.core.events import (
     CompensationStarted,
+    RetryOrdered,
     SagaBlocked,
     SagaCompleted,
+    SagaResumed,
     SignalReceived,
     StepDone,
     StepRefused,
@@ -87,6 +90,7 @@ def test_a_repeated_signal_counts_once() -> None:
 def test_another_signal_for_the_same_step_is_refused() -> None:
     scenario = waiting().when(signal("boss", YES, signal_id="s-1"))
     scenario.when(signal("boss", YES, signal_id="s-2")).nothing_happened().then(verdict="unfit")
+    scenario.when(signal("boss", NO, signal_id="s-1")).nothing_happened().then(verdict="unfit")
 
 
 def test_signals_without_an_id_are_told_apart_by_what_they_say() -> None:
@@ -169,8 +173,34 @@ def test_a_person_may_say_what_a_blocked_signal_should_have_said() -> None:
 
 
 def test_a_retry_of_a_blocked_wait_asks_again() -> None:
-    scenario = past_the_pivot().when(signal("boss", NO)).when(retry()).then(status="running")
-    scenario.at(30).then(events=[SagaBlocked], status="blocked")
+    past_the_pivot().when(signal("boss", NO)).when(retry()).then(events=[RetryOrdered, SagaBlocked], status="blocked")
+    scenario = (
+        past_the_pivot().at(40).then(status="blocked").when(retry()).then(events=[RetryOrdered], status="running")
+    )
+    scenario.at(69).nothing_happened().at(70).then(events=[SagaBlocked])
+
+
+@pytest.mark.parametrize("again", [retry, resume])
+def test_a_signal_that_was_no_use_is_asked_again_when_a_person_says_so(again: Callable[[], Any]) -> None:
+    class Mended(Approval):
+        name = "boss"
+        timeout = timedelta(days=7)
+        broken = True
+
+        def succeeded(self, context: Trip, reply: Booked) -> Trip:
+            if self.broken:
+                raise ValueError("oops")
+            return context
+
+    step = Mended()
+    scenario = Scenario(trip(step)).given(Trip()).when(signal("boss", YES)).then(status="blocked")
+    step.broken = False
+    scenario.when(again()).then(status="completed")
+
+
+def test_a_sleep_that_ended_during_a_pause_ends_with_it() -> None:
+    scenario = Scenario(trip(nap("rest"), booking("car"))).given(Trip()).when(pause()).at(100)
+    scenario.when(resume()).then(events=[SagaResumed, StepDone, StepStarted], effects=["car/do"])
 
 
 def test_a_forged_answer_does_not_end_a_wait() -> None:

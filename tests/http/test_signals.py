@@ -129,11 +129,11 @@ async def test_a_signal_that_nobody_waits_for_is_refused_and_says_what_there_is(
         check_problem(await at.signal("boss", NO), 409, "saga-state")
 
 
-@pytest.mark.parametrize(("payload", "field"), [({}, "payload.code"), ({"code": 7}, "payload.code"), (None, "payload")])
+@pytest.mark.parametrize(("payload", "field"), [({}, "payload"), ({"code": 7}, "payload.code"), (None, "payload")])
 async def test_a_signal_of_another_shape_is_refused_with_its_place(office: Opens, payload: Any, field: str) -> None:
     async with office() as at:
         problem = check_problem(await at.signal("boss", payload), 422, "validation")
-        assert problem["errors"][0]["field"] in {field, field.removesuffix(".code")}
+        assert problem["errors"][0]["field"] == field
         assert (await at.at("boss"))["status"] == "running"
 
 

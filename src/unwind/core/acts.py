@@ -5,9 +5,10 @@ Rules, beside those of `decide.py`:
  A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
     who saw the same thing only one acts, and a button pressed twice acts once.
  B. RetryStep, resolve and skip are about the step that needs a person. While the saga is paused they wait for a resume.
- C. A retry begins a fresh attempt at once. Its command may be replaced by one of the same type, under the same effect
-    id: it is used unless the participant has stored an answer already, which then counts. (A failure is never stored,
-    nor is the refusal of an undo, or of a step past the pivot.)
+ C. A retry begins a fresh attempt at once; a signal is waited for anew, and one that was no use is asked again. The
+    command may be replaced by one of the same type, under the same effect id: it is used unless the participant has
+    stored an answer already, which then counts. (A failure is never stored, nor is the refusal of an undo, or of a step
+    past the pivot.)
  D. A step resolved by hand counts as done, an undo as undone; the evidence is kept. What was never begun cannot have
     been done by hand.
  E. A step is skipped where nothing was begun, or where nothing is ever undone any more: past the pivot. Else it may
@@ -30,6 +31,7 @@ from unwind.core.pending import AWAITED
 from unwind.core.plans import StepPlan
 from unwind.core.state import Blocked, State, StepRun
 from unwind.core.steps import Kind
+from unwind.core.waits import wait_on
 
 Mend = m.RetryStep | m.ResolveStep | m.SkipStep
 """Acts on what is blocked."""
@@ -82,7 +84,16 @@ def _resume(draft: Draft, resume: m.Resume) -> None:
     draft.emit(e.SagaResumed(draft.at, resume.actor, resume.reason))
     for direction, run in rules.in_backoff(draft.state):
         retry(draft, draft.plan(run.step), run, direction)
-    advance(draft)
+    _drive(draft)
+
+
+def _drive(draft: Draft) -> None:
+    """On from here: what waits may have its signal, or its time may have come, while it was held up."""
+    run = rules.waiting(draft.state)
+    if run is not None:
+        wait_on(draft, draft.plan(run.step), run)
+    if draft.state.live:
+        advance(draft)
 
 
 # ---------------------------------------------------------------------------------------------------- what is blocked
@@ -172,7 +183,7 @@ def _retry(draft: Draft, act: m.RetryStep, plan: StepPlan, direction: m.Directio
         draft.state
     ):  # an action that is out is run again by its runner, under its lease
         retry(draft, plan, waiting, direction)
-    advance(draft)
+    _drive(draft)
 
 
 def _replacement(draft: Draft, plan: StepPlan, direction: m.Direction, payload: Raw) -> m.CommandCall:

@@ -73,6 +73,9 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
             return
         if verdict != "proceed":
             raise AuthorError(f"{plan.name}.guard returned {verdict!r}; give PROCEED, SKIP or Fail(reason)")
+    if plan.waits:
+        _begin_wait(draft, plan, plan.waits, context)
+        return
     attempt = draft.attempt(plan, "do", 1)
     if plan.shape == "record":
         question = f"{plan.name}.record"
@@ -81,9 +84,6 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
         draft.emit(e.StepStarted(draft.at, plan.name, attempt, None, pivot))
         draft.emit(e.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
-        return
-    if plan.waits:
-        _begin_wait(draft, plan, plan.waits, context)
         return
     command = None
     if plan.shape == "command":

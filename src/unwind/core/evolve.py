@@ -210,6 +210,8 @@ def _retry_ordered(state: State, event: RetryOrdered) -> State:
 
 
 def _over(run: StepRun, event: RetryOrdered) -> StepRun:
+    if run.waits:
+        return _restarted(run, event.at)
     if run.command is None:
         return run
     return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)

@@ -151,7 +151,7 @@ class Signal(Struct, frozen=True, gc=False):
     """Its name is the signal's."""
     payload: Raw = NULL
     signal_id: str = ""
-    """Tells a repeated signal from another one."""
+    """Tells a repeated signal, which says the same, from another one."""
     actor: str = ""
 
 

@@ -24,7 +24,6 @@ MAX_ATTEMPTS = 1_000
 MAX_FACTOR = 1_000
 MAX_DURATION = timedelta(days=3_650)
 
-
 Shape = Literal["command", "action", "record", "signal", "sleep"]
 _BASES: tuple[tuple[type[Step[Any, Any]], Shape, str | None], ...] = (
     (CommandStep, "command", "execute"),
@@ -60,7 +59,6 @@ class StepPlan(Struct, frozen=True, gc=False):
     """Of a sleep whose length is fixed."""
     on_timeout: Literal["", "turn_round", "skip"] = ""
     """What no signal in time means."""
-
     waits: Waits = ""
     """Nobody is asked for anything, so nothing is done that could be undone."""
 
@@ -105,7 +103,8 @@ def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
     duration = _duration(where, step) if isinstance(step, SleepStep) else None
     if isinstance(step, SignalStep) and step.on_timeout not in {"turn_round", "skip"}:
         raise DefinitionError(f"{where}: on_timeout is {step.on_timeout!r}; say 'turn_round' or 'skip'")
-    if shape in {"signal", "sleep"} and step.kind is Kind.PIVOT:
+    waits: Waits = "signal" if isinstance(step, SignalStep) else "sleep" if isinstance(step, SleepStep) else ""
+    if waits and step.kind is Kind.PIVOT:
         raise DefinitionError(f"{where}: it waits and does nothing, so it is no point of no return; give it no kind")
     return StepPlan(
         name=step.name,
@@ -125,7 +124,7 @@ def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
         lease=lease,
         duration=duration,
         on_timeout=step.on_timeout if isinstance(step, SignalStep) else "",
-        waits="signal" if isinstance(step, SignalStep) else "sleep" if isinstance(step, SleepStep) else "",
+        waits=waits,
     )
 
 

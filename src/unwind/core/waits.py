@@ -26,6 +26,8 @@ def hear(draft: Draft, signal: m.Signal) -> Decision:
     draft.emit(e.SignalReceived(draft.at, signal.step, signal.payload, signal.signal_id, signal.actor))
     if state.run(signal.step) is not None:
         _take(draft, plan, Heard(signal.step, signal.payload, signal.signal_id))
+        if draft.state.status == "running":
+            advance(draft)
     return draft.decision()
 
 
@@ -36,7 +38,7 @@ def _not_awaited(draft: Draft, signal: m.Signal) -> str | None:
         return f"it waits for no signal {signal.step!r}" + (f"; it has {', '.join(known)}" if known else "")
     heard, run = state.heard(signal.step), state.run(signal.step)
     if heard is not None:
-        same = heard.signal_id == signal.signal_id and (signal.signal_id or heard.payload == signal.payload)
+        same = (heard.signal_id, heard.payload) == (signal.signal_id, signal.payload)
         blocked = state.blocked is not None and state.blocked.step == signal.step and state.status == "running"
         if same or not blocked:
             return "" if same else f"another signal {signal.step} came before this one"
@@ -48,7 +50,10 @@ def _not_awaited(draft: Draft, signal: m.Signal) -> str | None:
 
 
 def wait_on(draft: Draft, plan: StepPlan, run: StepRun) -> None:
-    """What time does to a step that waits: a sleep ends, a signal has not come; one that was no use is tried again."""
+    """What time does to a step that waits: a sleep ends, a signal has not come; one that was no use is asked again.
+
+    It is left to the caller to move on.
+    """
     late = run.attempt.expires is not None and draft.at >= run.attempt.expires
     if run.status != "outstanding":
         return
@@ -71,5 +76,3 @@ def _take(draft: Draft, plan: StepPlan, heard: Heard) -> None:
         take_signal(draft, plan, heard)
     except AuthorError as error:
         block(draft, plan, "do", error.reason)
-    if draft.state.status == "running":
-        advance(draft)

@@ -190,7 +190,7 @@ async def signal_saga(saga_id: FromPath[str], name: FromPath[str], request: AnyR
     """Tell a saga what its step of that name waits for: an approval, a webhook.
 
     The body is what the signal says, as the step's type has it. One that comes before its step is kept for it. One
-    that is repeated, with the same `Idempotency-Key` or the same body, counts once; another one is refused with 409.
+    that is repeated, with its `Idempotency-Key` and its body, counts once; another one is refused with 409.
     """
     payload = await read_optional_json(request, _anything, NULL)
     state = await engine.signal(known(saga_id), name, payload, signal_id=idempotency_key(request), actor=_ACTOR)

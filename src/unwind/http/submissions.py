@@ -23,7 +23,7 @@ IDEMPOTENCY_KEY = Parameter(
 )
 SIGNAL_ID = replace(
     IDEMPOTENCY_KEY,
-    description="Tells a repeated signal, which counts once, from another one, which is refused with 409.",
+    description="Tells a repeated signal, which says the same and counts once, from another one: that is refused, 409.",
 )
 TRACEPARENT = Parameter(
     "traceparent",

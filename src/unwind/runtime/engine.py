@@ -276,7 +276,7 @@ class Engine:
     ) -> State:
         """Tell a saga what its `SignalStep` of that name waits for, or will wait for: then it is kept.
 
-        Repeating it is harmless: one with the same `signal_id` (none: with the same payload) counts once.
+        Repeating it is harmless: one with the same `signal_id` and payload counts once.
 
         Raises NotFoundError, StateError (ended, no such signal, or another one came before), InputError (it does not
         fit the type that the step declares).

@@ -199,6 +199,8 @@ class Model:
             raise Law("retried_what_needs_nobody")
         if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
             run.update(st="backoff", retry=event.at)
+        elif run is not None and run["st"] == "out" and run.get("waits") == "signal":
+            run.update(since=event.at, expires=event.at + run["expires"] - run["since"])
         self.blocked = None
 
     def _SignalReceived(self, event: e.SignalReceived) -> None:  # noqa: N802
