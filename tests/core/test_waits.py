@@ -11,6 +11,7 @@ from unwind.core.events import (
     CompensationStarted,
     RetryOrdered,
     SagaBlocked,
+    SagaCompensated,
     SagaCompleted,
     SagaResumed,
     SignalReceived,
@@ -187,15 +188,16 @@ def test_a_signal_that_was_no_use_is_asked_again_when_a_person_says_so(again: Ca
         timeout = timedelta(days=7)
         broken = True
 
-        def succeeded(self, context: Trip, reply: Booked) -> Trip:
+        def succeeded(self, context: Trip, reply: Booked) -> Trip | Refused:
             if self.broken:
                 raise ValueError("oops")
-            return context
+            return context if reply == YES else Refused("no")
 
-    step = Mended()
-    scenario = Scenario(trip(step)).given(Trip()).when(signal("boss", YES)).then(status="blocked")
-    step.broken = False
-    scenario.when(again()).then(status="completed")
+    for word, end in ((YES, SagaCompleted), (NO, SagaCompensated)):
+        step = Mended()
+        scenario = Scenario(trip(step)).given(Trip()).when(signal("boss", word)).then(status="blocked")
+        step.broken = False
+        assert isinstance(scenario.when(again()).log[-1], end)
 
 
 def test_a_sleep_that_ended_during_a_pause_ends_with_it() -> None:
@@ -233,6 +235,18 @@ def test_what_the_author_gets_wrong_about_an_early_signal_blocks_too() -> None:
     saga = trip(booking("flight"), Broken())
     scenario = Scenario(saga).given(Trip()).when(signal("boss", YES)).when(ok("flight", BOOKED))
     scenario.then(events=[StepDone, StepStarted, SagaBlocked], status="blocked")
+
+
+def test_a_wait_that_is_over_is_not_asked_again_while_the_next_step_cannot_begin() -> None:
+    class Broken(Booking):
+        name = "car"
+        kind = Kind.PIVOT
+
+        def execute(self, context: Trip) -> Any:
+            raise ValueError("oops")
+
+    scenario = Scenario(trip(approval("boss"), Broken())).given(Trip()).when(signal("boss", YES))
+    scenario.then(events=[SignalReceived, StepDone, SagaBlocked]).at(700).nothing_happened().then(status="blocked")
 
 
 def test_a_command_step_cannot_say_no_after_its_yes() -> None:
