@@ -42,8 +42,9 @@ def step_status(step: str) -> Callable[[State], str]:
         run = state.run(step)
         if run is None:
             return "waiting"
-        if state.undo is not None and state.undo.step == step:
-            return {"outstanding": "undoing", "backoff": "undo_backoff"}[state.undo.status]
+        undo = state.undo_of(step)
+        if undo is not None:
+            return {"outstanding": "undoing", "backoff": "undo_backoff"}[undo.status]
         turned = state.status in {"compensating", "compensated"}
         if turned and run.status not in {"refused", "skipped"} and step not in state.targets:
             return "undone"

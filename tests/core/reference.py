@@ -35,10 +35,71 @@ class Part(Struct, frozen=True):
     undo_attempts: int
     late: str = "turn_round"
     """What a signal does that does not come in time; or skip."""
+    keys: tuple[str, ...] = ()
+    """Of the head of an each: its items; None of them: it lists nothing."""
 
     @property
     def waits(self) -> bool:
         return self.shape in {"signal", "sleep"}
+
+
+class Beside(Struct, frozen=True):
+    """Branches side by side, each a sequence."""
+
+    branches: tuple[tuple["Node", ...], ...]
+
+
+class Each(Struct, frozen=True):
+    """A sequence for each item; `head` lists them."""
+
+    head: Part
+    body: tuple["Node", ...]
+    at_once: int
+
+
+Node = Part | Beside | Each
+Path = tuple[tuple[str, object], ...]
+
+
+def before(one: Path, other: Path) -> bool:
+    """Whether what stands at one place must be over before what stands at the other begins."""
+    for (kind, mine), (_, yours) in zip(one, other, strict=False):
+        if mine != yours:
+            return kind == "then" and mine < yours  # type: ignore[operator]
+    return False
+
+
+class Leaf(Struct, frozen=True):
+    """A step where it stands, for one item if it is done for each."""
+
+    part: Part
+    path: Path
+    item: tuple[str, str] = ("", "")
+    """The each and the key."""
+    at_once: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.part.name}[{self.item[1]}]" if self.item[0] else self.part.name
+
+
+def leaves(nodes: tuple[Node, ...], path: Path = ()) -> list[Leaf]:
+    """Every step, in the order in which those that may begin do so."""
+    found: list[Leaf] = []
+    for place, node in enumerate(nodes):
+        here: Path = (*path, ("then", place))
+        if isinstance(node, Part):
+            found.append(Leaf(node, here))
+        elif isinstance(node, Beside):
+            for number, branch in enumerate(node.branches):
+                found += leaves(branch, (*here, ("beside", number)))
+        else:
+            found.append(Leaf(node.head, (*here, ("then", 0))))
+            items = [leaves(node.body, (*here, ("then", 1), ("beside", key))) for key in node.head.keys]
+            for same in zip(*items, strict=True):
+                keyed = zip(same, node.head.keys, strict=True)
+                found += [Leaf(leaf.part, leaf.path, (node.head.name, key), node.at_once) for leaf, key in keyed]
+    return found
 
 
 class Work(Struct):
@@ -55,16 +116,19 @@ class Work(Struct):
 class Reference:
     """The saga as the rules describe it."""
 
-    def __init__(self, parts: tuple[Part, ...], deadline: int | None) -> None:
-        self.parts = parts
-        self.part = {part.name: part for part in parts}
+    def __init__(self, nodes: tuple[Node, ...], deadline: int | None) -> None:
+        self.leaves = leaves(nodes)
+        self.leaf = {leaf.name: leaf for leaf in self.leaves}
+        self.part = {leaf.name: leaf.part for leaf in self.leaves}
         self.lasts = deadline
         self.phase = "new"
         self.begun: list[Work] = []
+        self.listed: set[str] = set()
         self.todo: list[str] = []
         self.left: list[str] = []
-        self.undo: Work | None = None
-        self.alarm = self.paused = self.no_return = False
+        self.undos: list[Work] = []
+        self.alarms: list[tuple[str, str]] = []
+        self.turning = self.paused = self.no_return = False
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
         self.heard: dict[str, bytes] = {}
@@ -72,12 +136,27 @@ class Reference:
 
     def view(self) -> Any:
         """What both machines must agree on."""
-        undo = None if self.undo is None else (self.undo.name, self.undo.status, self.undo.attempt)
+        undos = [(undo.name, undo.status, undo.attempt) for undo in self.undos]
         steps = [(work.name, work.status, work.attempt) for work in self.begun]
         live = self.phase in {"running", "compensating"}
-        flags = (self.alarm and live, self.paused and live)
+        alarms = self.alarms if live else []
         todo = self.todo if self.phase == "compensating" else []
-        return self.phase, steps, todo, undo, *flags, self.no_return, self.left
+        return self.phase, steps, todo, undos, alarms, self.paused and live, self.turning, self.no_return, self.left
+
+    def work(self, name: str) -> Work | None:
+        return next((work for work in self.begun if work.name == name), None)
+
+    def undo(self, name: str) -> Work | None:
+        return next((undo for undo in self.undos if undo.name == name), None)
+
+    def over(self, leaf: Leaf) -> bool:
+        work = self.work(leaf.name)
+        if leaf.part.shape == "each" and leaf.name in self.listed:
+            return True
+        if leaf.item[0] and leaf.item[0] not in self.listed:
+            head = self.work(leaf.item[0])
+            return head is not None and head.status == "skipped"
+        return work is not None and work.status in {"done", "skipped"}
 
     def feed(self, message: Input, at: int, worker: str) -> None:
         """One input."""
@@ -92,11 +171,13 @@ class Reference:
                 pass
             case Reply(direction="do"):
                 self.answered(message)
+                self.settle()
             case Reply():
                 self.undo_answered(message)
             case Tick(leases=leases):
                 self.leases = leases
                 self.woken()
+                self.settle()
             case Cancel() if self.phase == "compensating":
                 if self.paused:
                     self.restart()
@@ -111,100 +192,168 @@ class Reference:
                 self.signalled(message)
             case Resume():
                 self.restart()
-                for work in [*(self.begun if self.phase == "running" else []), *([self.undo] if self.undo else [])]:
-                    if work.status == "backoff":
+                for work in self.begun if self.phase == "running" else self.undos:
+                    if work.status == "backoff" and not self.turning:
                         self.again(work)
-                if self.phase == "running" and self.begun and self.begun[-1].status == "outstanding":
-                    self.waited(self.begun[-1])
+                self.wait_over()
                 self.go()
             case RetryStep() | ResolveStep() | SkipStep():
                 if not self.paused:
                     self.mended(message)
 
+    def settle(self) -> None:
+        if self.turning:
+            self.go()
+
     # ------------------------------------------------------------------------------------------------ what is blocked
 
     def mended(self, act: RetryStep | ResolveStep | SkipStep) -> None:
-        work = self.undo
-        if self.phase == "running":
-            work = self.begun[-1] if self.begun and self.begun[-1].status in {"outstanding", "backoff"} else None
-        waits = work is not None and work.status == "backoff"
-        idle = work is not None and self.part[work.name].waits
-        if not self.alarm and not (isinstance(act, RetryStep) and waits) and not (isinstance(act, SkipStep) and idle):
-            return
-        name = work.name if work else self.todo[0] if self.todo else self.parts[len(self.begun)].name
-        if act.step not in {"", name}:
-            return
+        found = list(self.alarms)
+        both = [("do", self.begun)] if self.phase == "running" else [("undo", self.undos)]
         if isinstance(act, RetryStep):
-            self.alarm = False
-            if work is not None and (waits or self.part[name].shape == "command"):
-                self.again(work)
-            elif work is not None and idle:
-                work.since = self.at if self.part[name].shape == "signal" else work.since
-                self.waited(work)
-        elif self.phase == "compensating":
+            found += [(work.name, way) for way, works in both for work in works if work.status == "backoff"]
+        elif isinstance(act, SkipStep) and self.phase == "running":
+            found += [(w.name, "do") for w in self.begun if self.part[w.name].waits and w.status == "outstanding"]
+        found = [one for one in dict.fromkeys(found) if act.step in {"", one[0]}]
+        if len(found) != 1 or self.turning:
+            return
+        name, way = found[0]
+        if isinstance(act, RetryStep):
+            self.tried_again(name, way)
+        elif way == "undo":
             self.todo.remove(name)
             self.left += [name] * isinstance(act, SkipStep)
-            self.undo, self.alarm = None, False
-        elif isinstance(act, ResolveStep):
-            said = bytes(act.reply)
-            if work is None or (self.part[name].shape in {"command", "signal"} and said == b"null"):
-                return
-            work.status, self.alarm = "done", False
-        elif work is None:
-            self.begun.append(Work(name, "skipped", self.at))
-            self.no_return |= self.part[name].kind == "pivot"
-            self.alarm = False
-        elif self.no_return or idle:
-            work.status, self.alarm = "skipped", False
-        else:
+            self.undos = [undo for undo in self.undos if undo.name != name]
+            self.calm(name, way)
+        elif not self.done_by_hand(act, name):
             return
         self.go()
+
+    def tried_again(self, name: str, way: str) -> None:
+        work = self.undo(name) if way == "undo" else self.work(name)
+        self.calm(name, way)
+        if work is not None and (work.status == "backoff" or self.part[name].shape == "command"):
+            self.again(work)
+        elif work is not None and self.part[name].shape == "signal":
+            work.since = self.at
+        self.wait_over()
+
+    def done_by_hand(self, act: ResolveStep | SkipStep, name: str) -> bool:
+        work, part = self.work(name), self.part[name]
+        if isinstance(act, ResolveStep):
+            if work is None or (part.shape in {"command", "signal"} and bytes(act.reply) == b"null"):
+                return False
+            work.status = "done"
+        elif work is None:
+            self.begun.append(Work(name, "skipped", self.at))
+            self.no_return |= part.kind == "pivot"
+        elif self.no_return or part.waits:
+            work.status = "skipped"
+        else:
+            return False
+        self.calm(name, "do")
+        return True
+
+    def calm(self, name: str, way: str) -> None:
+        self.alarms = [alarm for alarm in self.alarms if alarm != (name, way)]
+
+    def alarm(self, name: str, way: str) -> None:
+        self.alarms += [(name, way)] * ((name, way) not in self.alarms)
 
     # ------------------------------------------------------------------------------------------------------- movement
 
     def go(self) -> None:
-        if self.paused or (self.phase == "running" and not self.begun and self.at < self.begins):
+        if self.turning and not self.settling():
+            self.turn()
+        if self.paused or (self.phase == "running" and not self.begun and not self.listed and self.at < self.begins):
             return
-        while self.phase == "running" and not (self.begun and self.begun[-1].status in {"outstanding", "backoff"}):
-            if len(self.begun) == len(self.parts):
+        tried: set[str] = set()
+        while self.phase == "running" and not self.turning:
+            if all(self.over(leaf) for leaf in self.leaves):
                 self.phase = "completed"
-            elif self.late():
-                self.turn()
-            elif not self.begin(self.parts[len(self.begun)]):
                 return
-        while self.phase == "compensating" and self.undo is None:
+            free = [leaf for leaf in self.leaves if leaf.name not in tried and self.may_begin(leaf)]
+            if not free:
+                return
+            if self.late():
+                self.turn()
+                return
+            tried.add(free[0].name)
+            self.begin(free[0])
+        tried = set()
+        while self.phase == "compensating":
             if not self.todo:
                 self.phase = "compensated"
-            elif not self.begin_undo(self.todo[0]):
                 return
+            ready = [name for name in self.todo if name not in tried and self.may_be_undone(name)]
+            if not ready:
+                return
+            tried.add(ready[0])
+            self.begin_undo(ready[0])
 
-    def begin(self, part: Part) -> bool:
+    def may_begin(self, leaf: Leaf) -> bool:
+        if self.work(leaf.name) is not None or leaf.name in self.listed:
+            return False
+        if not all(self.over(other) for other in self.leaves if before(other.path, leaf.path)):
+            return False
+        if not leaf.item[0]:
+            return True
+        busy = self.busy(leaf.item[0])
+        return leaf.item[0] in self.listed and (leaf.item[1] in busy or len(busy) < leaf.at_once)
+
+    def busy(self, each: str) -> set[str]:
+        """The items that have begun and are not over."""
+        mine = [leaf for leaf in self.leaves if leaf.item[0] == each]
+        begun = {leaf.item[1] for leaf in mine if self.work(leaf.name) is not None}
+        return begun & {leaf.item[1] for leaf in mine if not self.over(leaf)}
+
+    def may_be_undone(self, name: str) -> bool:
+        path = self.leaf[name].path
+        return self.undo(name) is None and not any(before(path, self.leaf[other].path) for other in self.todo)
+
+    def begin(self, leaf: Leaf) -> None:
+        part, name = leaf.part, leaf.name
         if part.guard == "raise" or (part.guard == "fail" and self.no_return):
-            self.alarm = True
-            return False
+            self.alarm(name, "do")
+            return
         if part.guard == "fail":
-            self.turn()
-            return False
+            self.failed()
+            return
+        self.calm(name, "do")
+        if part.shape == "each" and part.guard != "skip":
+            self.listed.add(name)
+            return
         status = {"skip": "skipped"}.get(part.guard, "done" if part.shape == "record" else "outstanding")
-        self.begun.append(Work(part.name, status, self.at, runner=self.worker))
+        self.begun.append(Work(name, status, self.at, runner=self.worker))
         self.no_return |= part.kind == "pivot"
-        self.alarm = False
-        return self.told(self.begun[-1]) if status == "outstanding" and part.name in self.heard else True
+        if status == "outstanding" and name in self.heard:
+            self.told(self.begun[-1])
 
-    def begin_undo(self, name: str) -> bool:
-        work = next(work for work in self.begun if work.name == name)
+    def begin_undo(self, name: str) -> None:
+        work = self.work(name)
+        assert work is not None
         at_work = self.part[name].shape == "action" and work.status == "outstanding"
         if at_work and (self.leases is None or self.held(work, "do")):
-            return False
-        self.alarm = False
+            return
+        self.calm(name, "undo")
         if self.part[name].shape == "record":
-            self.todo.pop(0)
+            self.todo.remove(name)
         else:
-            self.undo = Work(name, "outstanding", self.at, runner=self.worker)
-        return True
+            self.undos.append(Work(name, "outstanding", self.at, runner=self.worker))
+
+    def settling(self) -> bool:
+        busy = [work.name for work in self.begun if work.status == "outstanding" and not self.part[work.name].waits]
+        return any((name, "do") not in self.alarms for name in busy)
+
+    def failed(self) -> None:
+        """A step's own failure waits for what is under way beside it."""
+        if self.settling():
+            self.turning = True
+        else:
+            self.turn()
 
     def turn(self) -> None:
-        self.phase, self.alarm, self.leases = "compensating", False, None
+        self.phase, self.alarms, self.turning, self.leases = "compensating", [], False, None
         maybe = {"done", "unknown", "outstanding", "backoff"}
         begun = [work for work in self.begun if not self.part[work.name].waits]
         self.todo = [work.name for work in begun if work.status in maybe][::-1]
@@ -213,14 +362,15 @@ class Reference:
     # --------------------------------------------------------------------------------------------------------- signals
 
     def signalled(self, signal: Signal) -> None:
-        part = self.part.get(signal.step)
-        work = next((work for work in self.begun if work.name == signal.step), None)
+        leaf = self.leaf.get(signal.step)
+        work = self.work(signal.step)
         over = work is not None and work.status != "outstanding"
-        if part is None or part.shape != "signal" or self.phase != "running" or over:
+        if leaf is None or leaf.part.shape != "signal" or self.phase != "running" or over or self.turning:
             return
-        if signal.step in self.heard and (
-            not self.alarm or work is None or self.heard[signal.step] == bytes(signal.payload)
-        ):
+        if leaf.item[0] and leaf.item[0] not in self.listed:
+            return
+        alarmed = (signal.step, "do") in self.alarms
+        if signal.step in self.heard and (not alarmed or self.heard[signal.step] == bytes(signal.payload)):
             return
         if bytes(signal.payload) == b"null":
             return
@@ -231,75 +381,82 @@ class Reference:
     def told(self, work: Work) -> bool:
         """A step hears what it waits for; whether the saga goes forward."""
         if b"no" not in self.heard[work.name]:
-            work.status, self.alarm = "done", False
+            work.status = "done"
+            self.calm(work.name, "do")
         elif self.no_return:
-            self.alarm = True
+            self.alarm(work.name, "do")
         else:
             work.status = "refused"
-            self.turn()
+            self.calm(work.name, "do")
+            self.failed()
         return work.status == "done"
 
     # --------------------------------------------------------------------------------------------------------- answers
 
     def answered(self, reply: Reply) -> None:
-        work = next((work for work in self.begun if work.name == reply.step), None)
+        work = self.work(reply.step)
         if work is None or self.part[work.name].waits:
             return
         part = self.part[work.name]
         mine = reply.outcome != "failed" or reply.attempt == work.attempt
         if self.phase == "running" and work.status in {"outstanding", "backoff"}:
             if reply.outcome == "ok" and part.shape == "command" and bytes(reply.payload) == b"null":
-                self.alarm = True
+                self.alarm(work.name, "do")
             elif reply.outcome == "ok":
-                work.status, self.alarm = "done", False
+                work.status = "done"
+                self.calm(work.name, "do")
                 self.go()
             elif reply.outcome == "refused" and self.no_return and part.kind != "pivot":
-                self.alarm = True
+                self.alarm(work.name, "do")
             elif reply.outcome == "refused":
                 work.status = "refused"
-                self.turn()
+                self.calm(work.name, "do")
+                self.failed()
             elif mine and work.status == "outstanding":
                 self.attempt_over(work)
         elif self.phase == "compensating" and part.shape == "action" and work.name in self.todo and mine:
             self.settled(work, reply.outcome)
 
     def settled(self, work: Work, outcome: str) -> None:
-        if self.undo is None and work.status == "outstanding":
+        if self.undo(work.name) is None and work.status == "outstanding":
             work.status = {"ok": "done", "refused": "refused", "failed": "unknown"}[outcome]
             self.todo = [name for name in self.todo if name != work.name or work.status != "refused"]
             self.go()
 
     def undo_answered(self, reply: Reply) -> None:
-        undo = self.undo
-        if undo is None or undo.name != reply.step:
+        undo = self.undo(reply.step)
+        if undo is None:
             return
         if reply.outcome == "ok":
             self.todo.remove(undo.name)
-            self.undo, self.alarm = None, False
+            self.undos.remove(undo)
+            self.calm(undo.name, "undo")
             self.go()
         elif reply.outcome == "refused":
-            self.alarm = True
+            self.alarm(undo.name, "undo")
         elif undo.status == "outstanding" and reply.attempt == undo.attempt:
             self.undo_attempt_over(undo)
 
     def attempt_over(self, work: Work) -> None:
-        if self.alarm:
+        if (work.name, "do") in self.alarms:
             return
-        if work.attempt < self.part[work.name].attempts:
+        if self.turning:
+            work.status = "unknown"
+        elif work.attempt < self.part[work.name].attempts:
             work.status, work.until = "backoff", self.at + DELAY
         elif self.no_return:
-            self.alarm = True
+            self.alarm(work.name, "do")
         else:
             work.status = "unknown"
-            self.turn()
+            self.failed()
 
     def undo_attempt_over(self, undo: Work) -> None:
-        if self.alarm:
+        if (undo.name, "undo") in self.alarms:
             return
         if undo.attempt < self.part[undo.name].undo_attempts:
             undo.status, undo.until = "backoff", self.at + DELAY
         else:
-            self.alarm = True
+            self.alarm(undo.name, "undo")
 
     # ------------------------------------------------------------------------------------------------------------ time
 
@@ -309,16 +466,18 @@ class Reference:
         if self.phase == "running" and self.late():
             self.turn()
         elif self.phase == "running":
-            if self.begun:
-                self.aged(self.begun[-1], "do")
-            self.go()
-        elif self.undo is not None:
-            self.aged(self.undo, "undo")
+            for work in list(self.begun):
+                if self.phase == "running":
+                    self.aged(work, "do")
+            if self.phase == "running":
+                self.go()
         else:
+            for undo in list(self.undos):
+                self.aged(undo, "undo")
             self.go()
 
     def aged(self, work: Work, direction: str) -> None:
-        if work.status == "backoff" and self.at >= work.until:
+        if work.status == "backoff" and self.at >= work.until and not self.turning:
             self.again(work)
         elif work.status != "outstanding":
             return
@@ -330,21 +489,29 @@ class Reference:
         elif not self.held(work, direction) and work.runner != self.worker:
             work.runner, work.since = self.worker, self.at
 
+    def wait_over(self) -> None:
+        """What waits may have been told, or its time may have come, while it was held up."""
+        for work in list(self.begun):
+            if self.phase == "running" and work.status == "outstanding":
+                self.waited(work)
+
     def waited(self, work: Work) -> None:
         part, over = self.part[work.name], self.at >= work.since + TIMEOUT
-        if not part.waits:
+        if not part.waits or self.turning:
             return
         if work.name in self.heard:
             self.told(work)
         elif over and part.shape == "sleep":
-            work.status, self.alarm = "done", False
+            work.status = "done"
+            self.calm(work.name, "do")
         elif over and part.late == "skip":
-            work.status, self.alarm = "skipped", False
+            work.status = "skipped"
+            self.calm(work.name, "do")
         elif over and self.no_return:
-            self.alarm = True
+            self.alarm(work.name, "do")
         elif over:
             work.status = "unknown"
-            self.turn()
+            self.failed()
 
     def late(self) -> bool:
         return self.lasts is not None and not self.no_return and self.at >= self.deadline
@@ -357,7 +524,7 @@ class Reference:
         work.status, work.attempt, work.since, work.runner = "outstanding", work.attempt + 1, self.at, self.worker
 
     def restart(self) -> None:
-        self.paused = self.alarm = False
-        for work in [*self.begun, *([self.undo] if self.undo else [])]:
+        self.paused, self.alarms = False, []
+        for work in [*self.begun, *self.undos]:
             if work.status == "outstanding" and self.part[work.name].shape in {"command", "signal"}:
                 work.since = self.at

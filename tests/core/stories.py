@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.core.trips import BOOKED, Book, Booked, Trip, approval, booking, diary, errand, nap, pivotal, trip
+from tests.core.trips import BOOKED, Book, Booked, Trip, approval, booking, diary, errand, nap, parcels, pivotal, trip
 
 from unwind.core.codec import SAGA_EVENTS
+from unwind.core.groups import Parallel
 from unwind.core.state import State
 from unwind.core.steps import SKIP, Fail, Kind
 from unwind.testing.scenario import (
@@ -121,6 +122,21 @@ def was_scheduled() -> Scenario[Trip]:
     return Scenario(trip(booking("flight"), deadline=timedelta(minutes=5))).given(Trip(), begins=60)
 
 
+def was_done_side_by_side() -> Scenario[Trip]:
+    saga = trip(
+        Parallel(booking("flight"), [booking("hotel"), booking("spa")]), parcels(booking("pack"), of=("x", "y"))
+    )
+    scenario = Scenario(saga).given(Trip()).when(ok("hotel", Booked("h"))).when(ok("spa", Booked("s")))
+    scenario.when(ok("flight", Booked("f"))).when(ok("pack[y]", Booked("y"))).when(refused("pack[x]", "too large"))
+    scenario.when(undone("pack[y]")).when(undone("flight")).when(undone("spa"))
+    return scenario.when(undone("hotel"))
+
+
+def is_settling() -> Scenario[Trip]:
+    saga = trip(Parallel(booking("flight"), booking("hotel"), booking("car")))
+    return Scenario(saga).given(Trip()).when(ok("car", Booked("c"))).when(refused("hotel", "full"))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -140,6 +156,8 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_approved,
         was_not_approved,
         was_scheduled,
+        was_done_side_by_side,
+        is_settling,
     )
 }
 

@@ -103,11 +103,11 @@ def test_a_late_reply_to_a_step_that_is_being_undone_does_nothing(outcome: str) 
 
 def test_an_undo_that_fails_is_retried_with_the_same_command() -> None:
     scenario = compensating()
-    before = scenario.state.undo
+    [before] = scenario.state.undos
     scenario.when(undo_failed("flight", "down"))
     scenario.then(events=[UndoFailed(START, "flight", 1, START + 10 * SECONDS, "down")], effects=[])
     scenario.at(10).then(events=[UndoRetried], effects=["flight/undo"])
-    after = scenario.state.undo
+    [after] = scenario.state.undos
     assert before is not None
     assert after is not None
     assert (after.command, after.attempt.number) == (before.command, 2)
@@ -209,6 +209,6 @@ def test_a_step_that_only_records_is_taken_back_in_one_decision() -> None:
 
 def test_an_undo_has_its_own_timeout_and_its_resend_fits_into_it() -> None:
     quick = booking("flight", undo_timeout=timedelta(seconds=4))
-    undo = Scenario(trip(quick)).given(Trip()).when(cancel()).state.undo
+    [undo] = Scenario(trip(quick)).given(Trip()).when(cancel()).state.undos
     assert undo is not None
     assert (undo.attempt.expires, undo.attempt.resend) == (START + 4 * SECONDS, 2 * SECONDS)

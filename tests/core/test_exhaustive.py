@@ -88,8 +88,8 @@ def ends(saga: Saga[Trip], place: Place) -> bool:
         elif effects:
             reply = Reply(effects[0].step, effects[0].direction, "ok", effects[0].attempt, YES)
             state = decide(saga, state, reply, Moment(now, 0.0, "w1")).state
-        elif (waits := waiting(state)) is not None and decide(saga, state, Signal(waits.step, YES), AT).events:
-            state = decide(saga, state, Signal(waits.step, YES), Moment(now, 0.0, "w1")).state
+        elif (waits := waiting(state)) and decide(saga, state, Signal(waits[0].step, YES), AT).events:
+            state = decide(saga, state, Signal(waits[0].step, YES), Moment(now, 0.0, "w1")).state
         else:
             assert at is not None
             now = max(now, at)

@@ -1,7 +1,9 @@
 """What holds for every definition, in every state, whatever comes in."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
+from itertools import count
 from typing import Any
 
 from hypothesis import given, settings
@@ -9,8 +11,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.chance import TRIED
-from tests.core.reference import SECOND, Part, Reference
-from tests.core.trips import TWICE, Trip, approval, booking, diary, errand, nap, trip
+from tests.core.reference import SECOND, Beside, Each, Node, Part, Reference, before
+from tests.core.trips import TWICE, Guarded, Trip, approval, booking, diary, errand, nap, trip
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
 from unwind.core.decide import decide
@@ -31,6 +33,7 @@ from unwind.core.events import (
     UndoStarted,
 )
 from unwind.core.evolve import evolve
+from unwind.core.groups import ForEach, OfItem, Parallel
 from unwind.core.messages import (
     Cancel,
     Input,
@@ -65,32 +68,74 @@ def step(part: Part) -> Any:
     return SHAPES[part.shape](part.name, Kind(part.kind), retry=retry, undo_retry=undo_retry, **guard, **more)
 
 
+class Keyed(OfItem[str]):
+    """Mixed in: a step that is done for each item."""
+
+
+def placed(node: Node, *, item: bool = False) -> Any:
+    """A node as an author declares it."""
+    match node:
+        case Part():
+            made = step(node)
+            return type(type(made).__name__, (Keyed, type(made)), {})() if item else made
+        case Beside(branches):
+            return Parallel(*([placed(one, item=item) for one in branch] for branch in branches))
+        case Each(head, body, at_once):
+            return each(head, [placed(one, item=True) for one in body], at_once)
+
+
+def each(head: Part, steps: Any, at_once: int) -> Any:
+    bases = (ForEach,) if head.guard == "none" else (Guarded, ForEach)
+    attributes = {} if head.guard == "none" else {"verdict": GUARDS[head.guard]}
+    group = type("Group", bases, attributes)
+    return group(head.name, steps, items=lambda _: {key: key for key in head.keys}, of=str, at_once=at_once)
+
+
 @cache
-def definition(parts: tuple[Part, ...], deadline: int | None) -> Saga[Trip]:
+def definition(nodes: tuple[Node, ...], deadline: int | None) -> Saga[Trip]:
     lasts = None if deadline is None else timedelta(microseconds=deadline)
-    return trip(*(step(part) for part in parts), deadline=lasts)
+    return trip(*(placed(node) for node in nodes), deadline=lasts)
 
 
 ANY = ["command", "command", "command", "action", "record", "signal", "sleep"]
 
 
 @st.composite
-def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
-    count = draw(st.integers(1, 4))
+def definitions(draw: st.DrawFn, *, flat: bool = False) -> tuple[tuple[Node, ...], int | None]:
+    length = draw(st.integers(1, 4 if flat else 3))
     pivot = draw(st.integers(0, 5))
-    parts = tuple(
-        Part(
-            f"s{place}",
-            draw(st.sampled_from(ANY if place != pivot else ANY[:5])),
-            "compensatable" if place < pivot else "pivot" if place == pivot else "retriable",
+    names: Iterator[str] = (f"s{number}" for number in count())
+
+    def part(kind: str) -> Part:
+        return Part(
+            next(names),
+            draw(st.sampled_from(ANY if kind != "pivot" else ANY[:5])),
+            kind,
             draw(st.sampled_from(["none"] * 8 + ["skip", "skip", "fail", "raise"])),
             draw(st.integers(1, 3)),
             draw(st.integers(1, 2)),
             draw(st.sampled_from(["turn_round", "skip"])),
         )
-        for place in range(count)
-    )
-    return parts, draw(st.sampled_from([None, None, 45 * SECOND, 400 * SECOND]))
+
+    def sequence(kind: str, depth: int, *, item: bool) -> tuple[Node, ...]:
+        return tuple(node(kind, depth, item=item) for _ in range(draw(st.sampled_from([1, 1, 2]))))
+
+    def node(kind: str, depth: int, *, item: bool = False) -> Node:
+        drawn = "part" if flat or kind == "pivot" or depth == 0 else draw(st.sampled_from(["part", "beside", "each"]))
+        if drawn == "beside":
+            return Beside(tuple(sequence(kind, depth - 1, item=item) for _ in range(draw(st.sampled_from([2, 2, 3])))))
+        if drawn == "each" and not item:
+            guard = draw(st.sampled_from(["none"] * 8 + ["skip", "fail", "raise"]))
+            keys = draw(st.sampled_from([(), ("x",), ("x", "y"), ("x", "y"), ("x", "y", "z")]))
+            head = Part(next(names), "each", "compensatable", guard, 1, 1, keys=keys)
+            return Each(head, sequence(kind, depth - 1, item=True), draw(st.sampled_from([1, 2, 9])))
+        return part(kind)
+
+    kinds = [
+        "compensatable" if place < pivot else "pivot" if place == pivot else "retriable" for place in range(length)
+    ]
+    nodes = tuple(node(kind, 2) for kind in kinds)
+    return nodes, draw(st.sampled_from([None, None, 45 * SECOND, 400 * SECOND]))
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
@@ -102,9 +147,10 @@ PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 class Story:
     """The machine and its reference, side by side."""
 
-    def __init__(self, parts: tuple[Part, ...], deadline: int | None) -> None:
-        self.parts, self.saga = parts, definition(parts, deadline)
-        self.model = Reference(parts, deadline)
+    def __init__(self, nodes: tuple[Node, ...], deadline: int | None) -> None:
+        self.saga = definition(nodes, deadline)
+        self.model = Reference(nodes, deadline)
+        self.names = [leaf.name for leaf in self.model.leaves]
         self.state, self.now, self.worker = NEW, 1_000 * SECOND, "w0"
         self.log: list[Event] = []
         self.states: list[State] = [NEW]
@@ -137,7 +183,8 @@ class Story:
     def check_effects(self) -> None:
         effects = pending(self.state)
         names = [effect_id(effect.saga_id, effect.step, effect.direction) for effect in effects]
-        assert len(set(names)) == len(names) <= 1, "steps go one after another"
+        assert len(set(names)) == len(names)
+        assert len(names) <= 1 or not self.saga.flat, "steps go one after another"
         assert effects == pending(self.state)
         for name, effect in zip(names, effects, strict=True):
             if isinstance(effect, SendCommand):
@@ -159,11 +206,11 @@ class Story:
         assert again is None or again > woken
 
     def move(self, kind: str, one: int, two: int) -> Input | None:
-        step = self.parts[one % len(self.parts)].name
+        step = self.names[(one + two) % len(self.names)]
         match kind:
             case "answer":
-                effect = next(iter(pending(self.state)), None)
-                return None if effect is None else self.answer(effect, two)
+                effects = pending(self.state)
+                return self.answer(effects[one % len(effects)], two) if effects else None
             case "forge":
                 outcome, name = OUTCOMES[two % 3], "nobody" if one == 5 else step
                 return Reply(name, "undo" if two > 2 else "do", outcome, one % 4, (GOOD, BAD)[one % 2])
@@ -174,7 +221,7 @@ class Story:
             case "tick":
                 self.worker = f"w{two % 2}"
                 self.now += PAUSES[one]
-                held = {effect_id("saga-1", part.name, "do"): self.now + PAUSES[two] for part in self.parts}
+                held = {effect_id("saga-1", name, "do"): self.now + PAUSES[two] for name in self.names}
                 return Tick(self.now, held if two else {})
             case "start":
                 return Start("saga-1", Raw(b"{}"))
@@ -199,13 +246,14 @@ class Story:
 
 
 def seen(state: State) -> Any:
-    undo = None if state.undo is None else (state.undo.step, state.undo.status, state.undo.attempt.number)
+    undos = [(undo.step, undo.status, undo.attempt.number) for undo in state.undos]
     steps = [(run.step, run.status, run.attempt.number) for run in state.runs]
-    flags = (state.blocked is not None and state.live, state.paused and state.live)
-    return state.status, steps, list(state.targets), undo, *flags, state.pivoted, list(state.left)
+    alarms = [(block.step, block.direction) for block in state.blocks] if state.live else []
+    flags = state.paused and state.live, state.turning is not None, state.pivoted
+    return state.status, steps, list(state.targets), undos, alarms, *flags, list(state.left)
 
 
-def check_log(saga: Saga[Trip], log: list[Event]) -> None:
+def check_log(model: Reference, log: list[Event]) -> None:
     turned = [place for place, event in enumerate(log) if isinstance(event, CompensationStarted)]
     forward = [place for place, event in enumerate(log) if isinstance(event, StepStarted | StepSkipped)]
     assert len(turned) <= 1
@@ -219,22 +267,25 @@ def check_log(saga: Saga[Trip], log: list[Event]) -> None:
     settled = {event.step: place for place, event in enumerate(log) if isinstance(event, StepSettled)}
     over = {event.step: place for place, event in enumerate(log) if isinstance(event, UndoStarted)}
     assert all(place < over.get(name, len(log)) for name, place in settled.items()), "settled before it is undone"
-    waits = {plan.name for plan in saga.plans if plan.waits}
+    waits = {name for name, part in model.part.items() if part.waits}
     owed = [name for name in reversed(started) if name not in refused | waits]
-    assert undone == owed[: len(undone)], "undone in exact reverse order, each once"
-    begun = [event.step for event in log if isinstance(event, UndoStarted)]
-    assert begun in (undone, owed[: len(undone) + 1]), "the next undo begins when the one before is done"
+    assert len(set(undone)) == len(undone), "each once"
+    assert set(undone) <= set(owed), "nothing but what may have happened"
+    for place, name in enumerate(undone):
+        early = [other for other in owed if before(model.leaf[name].path, model.leaf[other].path)]
+        assert set(early) <= set(undone[:place]), "in reverse order"
     if isinstance(log[-1], SagaCompleted):
-        assert sorted(done + skipped) == sorted(saga.by_name), "completed: each step done once, or skipped"
+        assert sorted(done + skipped) == sorted(set(done + skipped)), "each step done once, or skipped"
+        assert all(model.over(leaf) for leaf in model.leaves), "all of them"
         assert not turned
     if isinstance(log[-1], SagaCompensated):
-        assert undone == owed, "compensated: nothing is left"
+        assert sorted(undone) == sorted(owed), "compensated: nothing is left"
 
 
 @settings(TRIED, max_examples=1_000)
-@given(definitions(), moves, st.sampled_from([0, 0, 0, 20 * SECOND]))
+@given(definitions() | definitions(flat=True), moves, st.sampled_from([0, 0, 0, 20 * SECOND]))
 def test_the_machine_keeps_its_laws(
-    drawn: tuple[tuple[Part, ...], int | None], drawn_moves: list[Any], later: int
+    drawn: tuple[tuple[Node, ...], int | None], drawn_moves: list[Any], later: int
 ) -> None:
     story = Story(*drawn)
     story.feed(Start("saga-1", Raw(b"{}"), begin_at=later and story.now + later))
@@ -242,7 +293,7 @@ def test_the_machine_keeps_its_laws(
         message = story.move(kind, one, two)
         if message is not None:
             story.feed(message)
-    check_log(story.saga, story.log)
+    check_log(story.model, story.log)
     data = SAGA_EVENTS.encode(story.log)
     for version, state in enumerate(story.states):
         assert fold([(1, SAGA_EVENTS.encode(SAGA_EVENTS.decode(data)[:version]))]) == state, "replay of any prefix"

@@ -47,7 +47,7 @@ def test_the_current_step_is_the_one_being_done_or_undone() -> None:
 
 def test_between_two_undos_the_current_step_is_the_next_to_undo() -> None:
     scenario = started().when(ok("flight", BOOKED), cancel(), pause(), undone("hotel"))
-    assert (scenario.state.undo, scenario.state.current_step()) == (None, "flight")
+    assert (scenario.state.undos, scenario.state.current_step()) == ((), "flight")
 
 
 def test_a_run_is_found_by_its_step() -> None:
@@ -95,8 +95,8 @@ def test_a_saga_that_could_go_on_by_itself_is_due_now() -> None:
 
 
 def test_undo_events_without_an_undo_leave_none() -> None:
-    assert evolve(NEW, UndoFailed(1, "a", 1, 2)).undo is None
-    assert evolve(NEW, UndoRetried(1, "a", Attempt(1))).undo is None
+    assert evolve(NEW, UndoFailed(1, "a", 1, 2)).undos == ()
+    assert evolve(NEW, UndoRetried(1, "a", Attempt(1))).undos == ()
 
 
 def test_domain_events_are_counted_stream_by_stream() -> None:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from unwind.core.events import Record
+from unwind.core.groups import ForEach, OfItem, Part
 from unwind.core.saga import Saga
 from unwind.core.steps import (
     PROCEED,
@@ -165,9 +166,19 @@ def nap(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any
     return _made((Nap,), name, {"kind": kind, **attributes})
 
 
-def trip(*steps: Step[Any, Any], **options: Any) -> Saga[Trip]:
+class OfParcel(OfItem[str]):
+    """Mixed in: a step that is done for each parcel."""
+
+
+def parcels(*steps: Step[Any, Any], of: Sequence[str], name: str = "parcels", **options: Any) -> Any:
+    """These steps for each of some parcels, which are just names."""
+    bodies = [type(type(step).__name__, (OfParcel, type(step)), {})() for step in steps]
+    return ForEach(name, bodies, items=lambda _: {key: f"parcel {key}" for key in of}, of=str, **options)
+
+
+def trip(*steps: Part[Trip], **options: Any) -> Saga[Trip]:
     """A saga of these steps."""
-    parts: Sequence[Step[Any, Any]] = steps or (booking("flight"), booking("hotel"), booking("car"))
+    parts: Sequence[Part[Trip]] = steps or (booking("flight"), booking("hotel"), booking("car"))
     return Saga("trip", context=Trip, steps=parts, **options)
 
 

@@ -37,13 +37,15 @@ class Way(Struct, frozen=True):
 def shape(state: State) -> Any:
     """What makes two states the same to the machine: everything but the clock and the count of events."""
 
-    def of(run: StepRun | None) -> Any:
-        return run and (run.step, run.status, run.attempt.number, run.attempt.runner)
+    def of(run: StepRun) -> Any:
+        return (run.step, run.status, run.attempt.number, run.attempt.runner)
 
-    blocked = state.blocked and (state.blocked.step, state.blocked.direction)
+    blocked = tuple((block.step, block.direction) for block in state.blocks)
+    undos = tuple(of(undo) for undo in state.undos)
     runs = tuple(of(run) for run in state.runs)
     heard = tuple((signal.step, bytes(signal.payload)) for signal in state.signals)
-    return heard, state.status, runs, state.targets, of(state.undo), blocked, state.paused, state.pivoted
+    flags = state.paused, state.pivoted, state.turning is not None
+    return heard, state.status, runs, state.targets, undos, blocked, flags, state.items
 
 
 def inputs(saga: Saga[Trip]) -> Iterator[Input]:

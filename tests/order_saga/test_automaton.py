@@ -172,8 +172,8 @@ def reply(step: str, direction: Direction, outcome: Answered, attempt: int) -> R
 
 def awaited(state: State, outcome: Answered) -> Input:
     """The reply to what is under way; where nothing is, another look at the clock."""
-    if state.undo is not None:
-        return reply(state.undo.step, "undo", outcome, state.undo.attempt.number)
+    if state.undos:
+        return reply(state.undos[0].step, "undo", outcome, state.undos[0].attempt.number)
     if state.runs and state.runs[-1].status == "outstanding":
         return reply(state.runs[-1].step, "do", outcome, state.runs[-1].attempt.number)
     return Tick(0)

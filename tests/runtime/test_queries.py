@@ -62,10 +62,10 @@ def drive(saga: Saga[Any], steps: list[tuple[Input, int, int]]) -> tuple[list[Ev
         message = given_message
         moment = Moment(moment.at + passed, 0.5, "w1" if choice else "w2")
         if isinstance(message, Reply):
-            current = state.undo or (state.runs[-1] if state.runs else None)
+            current = next(iter(state.undos), None) or (state.runs[-1] if state.runs else None)
             step = current.step if current and choice else saga.plans[choice % len(saga.plans)].name
             attempt = current.attempt.number if current and choice > 1 else message.attempt
-            direction = ("undo" if state.undo else "do") if choice else message.direction
+            direction = ("undo" if state.undos else "do") if choice else message.direction
             message = Reply(
                 step, direction, message.outcome, attempt, message.payload, message.reason, message.timed_out
             )
@@ -132,9 +132,9 @@ def test_the_last_entry_of_a_step_says_what_the_state_says(case: tuple[Saga[Any]
                 assert entry.status in {"failed", "timed_out"}
             case "outstanding":
                 assert entry.status == ("failed" if (run.step, "undo") in last else "running")
-    if state.undo is not None:
-        undo = last[state.undo.step, "undo"]
-        assert (undo.status == "compensating") == (state.undo.status == "outstanding")
+    for under_way in state.undos:
+        undo = last[under_way.step, "undo"]
+        assert (undo.status == "compensating") == (under_way.status == "outstanding")
     if state.blocked is not None and last.get((state.blocked.step, state.blocked.direction)) is not None:
         entry = last[state.blocked.step, state.blocked.direction]
         assert entry.status not in OPEN or entry.error == state.blocked.reason

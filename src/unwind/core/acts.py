@@ -4,7 +4,8 @@ Rules, beside those of `decide.py`:
 
  A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
     who saw the same thing only one acts, and a button pressed twice acts once.
- B. RetryStep, resolve and skip are about the step that needs a person. While the saga is paused they wait for a resume.
+ B. RetryStep, resolve and skip are about the step that needs a person; where several do, they say which. While the saga
+    is paused they wait for a resume.
  C. A retry begins a fresh attempt at once; a signal is waited for anew, and one that was no use is asked again. The
     command may be replaced by one of the same type, under the same effect id: it is used unless the participant has
     stored an answer already, which then counts. (A failure is never stored, nor is the refusal of an undo, or of a step
@@ -16,6 +17,7 @@ Rules, beside those of `decide.py`:
     only waits, for a signal or for time, may be skipped at any moment.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
@@ -27,9 +29,8 @@ from unwind.core import rules
 from unwind.core.advance import advance, finish, outcome_of, retry, turn_round
 from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.draft import Decision, Draft
-from unwind.core.pending import AWAITED
 from unwind.core.plans import StepPlan
-from unwind.core.state import Blocked, State, StepRun
+from unwind.core.state import AWAITED, State, StepRun
 from unwind.core.steps import Kind
 from unwind.core.waits import wait_on
 
@@ -89,9 +90,9 @@ def _resume(draft: Draft, resume: m.Resume) -> None:
 
 def _drive(draft: Draft) -> None:
     """On from here: what waits may have its signal, or its time may have come, while it was held up."""
-    run = rules.waiting(draft.state)
-    if run is not None:
-        wait_on(draft, draft.plan(run.step), run)
+    for run in rules.waiting(draft.state):
+        if run in rules.waiting(draft.state):  # not once one of them has turned the saga round
+            wait_on(draft, draft.plan(run.step), run)
     if draft.state.live:
         advance(draft)
 
@@ -101,16 +102,15 @@ def _drive(draft: Draft) -> None:
 
 def _mend(draft: Draft, message: Mend) -> Decision:
     try:
-        blocked = _in_need(draft.state, message)
-        run = _under_way(draft.state, blocked)
-        plan = draft.plan(blocked.step)
+        direction, step = _in_need(draft, message)
+        run, plan = _under_way(draft.state, direction, step), draft.plan(step)
         match message:
             case m.RetryStep():
-                _retry(draft, message, plan, blocked.direction, run)
+                _retry(draft, message, plan, direction, run)
             case m.ResolveStep():
-                _resolve(draft, message, plan, blocked.direction, run)
+                _resolve(draft, message, plan, direction, run)
             case m.SkipStep():
-                _skip(draft, message, plan, blocked.direction)
+                _skip(draft, message, plan, direction)
             case _:
                 assert_never(message)
     except _Unfit as unfit:
@@ -120,50 +120,69 @@ def _mend(draft: Draft, message: Mend) -> Decision:
     return draft.decision()
 
 
-def refusal(state: State, mend: type[Mend]) -> str:
-    """Why a live saga would refuse such an act as it is now (rules B, D, E); empty: it would not."""
-    if state.paused:
-        return "the saga is paused; resume it first"
-    blocked, retries = state.blocked, mend is m.RetryStep
-    if blocked is None:
-        skips = mend is m.SkipStep
-        fits = (retries and rules.in_backoff(state)) or (skips and rules.waiting(state) is not None)
-        return "" if fits else "nothing in it is blocked"
-    if retries:
+def in_need(state: State, mend: type[Mend]) -> list[tuple[m.Direction, str]]:
+    """What such an act may be about: steps, or undos, that need a person; else what waits for its next attempt."""
+    found: list[tuple[m.Direction, str]] = [(block.direction, block.step) for block in state.blocks]
+    if mend is m.RetryStep:
+        found += [(direction, run.step) for direction, run in rules.in_backoff(state)]
+    elif mend is m.SkipStep:
+        found += [("do", run.step) for run in rules.waiting(state)]
+    return list(dict.fromkeys(found))
+
+
+def refusal(state: State, mend: type[Mend], direction: m.Direction, step: str) -> str:
+    """Why a live saga would refuse such an act on what `in_need` names (rules B, D, E); empty: it would not."""
+    if mend is m.RetryStep:
         return ""
-    step, resolves = blocked.step, mend is m.ResolveStep
-    if blocked.direction == "undo":
+    resolves = mend is m.ResolveStep
+    if direction == "undo":
         done = resolves and step not in state.targets
         return "nothing is left to undo: retry, or skip what failed at the end" if done else ""
-    run = _under_way(state, blocked)
-    begun = run is not None
-    if resolves and not begun:
+    run = _under_way(state, direction, step)
+    if resolves and run is None:
         return f"{step} was never begun, so nobody can have done it: retry or skip it"
     if run is not None and not run.waits and not resolves and not state.pivoted:
         return f"{step} may have happened, and would be forgotten: resolve it, or cancel the saga"
     return ""
 
 
-def _in_need(state: State, message: Mend) -> Blocked:
-    """What the act is about: what is blocked, or waits for its next attempt. Raises _Unfit."""
-    why = refusal(state, type(message))
+def held_up(state: State) -> str:
+    """Why a live saga takes no act on a step for now; empty: it does."""
+    if state.paused:
+        return "the saga is paused; resume it first"
+    if state.turning is not None:
+        return f"the saga is about to be undone, since {state.turning.step} failed; cancel it to undo it at once"
+    return ""
+
+
+def _in_need(draft: Draft, message: Mend) -> tuple[m.Direction, str]:
+    """What the act is about. Raises _Unfit."""
+    state, mend = draft.state, type(message)
+    found = in_need(state, mend)
+    why = held_up(state) or ("" if found else "nothing in it is blocked")
     if why:
         raise _Unfit(why)
-    found = state.blocked
-    if found is None:
-        backoffs, waits = rules.in_backoff(state), rules.waiting(state)
-        direction, run = backoffs[0] if waits is None else ("do", waits)
-        found = Blocked(run.step, direction, "", 0, 0)
-    if message.step not in {"", found.step}:
-        raise _Unfit(f"what needs a person is {found.step}, not {message.step}")
-    return found
+    named = [(direction, step) for direction, step in found if message.step in {"", step}]
+    if not named:
+        raise _Unfit(f"what needs a person is {_listed(found)}, not {message.step}")
+    if len(named) > 1:
+        raise _Unfit(f"several steps need a person: say which of {_listed(named)}")
+    direction, step = named[0]
+    why = refusal(state, mend, direction, step)
+    if why:
+        raise _Unfit(why)
+    return direction, step
 
 
-def _under_way(state: State, blocked: Blocked) -> StepRun | None:
+def _listed(found: Sequence[tuple[m.Direction, str]]) -> str:
+    return ", ".join(step for _, step in found)
+
+
+def _under_way(state: State, direction: m.Direction, step: str) -> StepRun | None:
     """What was begun of it and not answered."""
-    if blocked.direction == "undo":
-        return state.undo
-    run = state.run(blocked.step)
+    if direction == "undo":
+        return state.undo_of(step)
+    run = state.run(step)
     return run if run is not None and run.status in AWAITED else None
 
 
@@ -174,15 +193,11 @@ def _retry(draft: Draft, act: m.RetryStep, plan: StepPlan, direction: m.Directio
         if before is None:
             raise _Unfit(f"{plan.name} has no command under way that could be replaced")
         after = _replacement(draft, plan, direction, act.command)
-    draft.emit(
-        e.RetryOrdered(
-            draft.at, plan.name, direction, act.actor, act.reason, after, before if after is not None else None
-        )
-    )
-    for _, waiting in rules.in_backoff(
-        draft.state
-    ):  # an action that is out is run again by its runner, under its lease
-        retry(draft, plan, waiting, direction)
+    replaced = before if after is not None else None
+    draft.emit(e.RetryOrdered(draft.at, plan.name, direction, act.actor, act.reason, after, replaced))
+    over = _under_way(draft.state, direction, plan.name)
+    if over is not None and over.status == "backoff":  # an action that is out is run again by its runner
+        retry(draft, plan, over, direction)
     _drive(draft)
 
 

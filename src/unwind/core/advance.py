@@ -19,16 +19,25 @@ from unwind.core.author import (
     decoded_reply,
     encoded_context,
     instant_of,
+    listed_items,
     storable,
 )
 from unwind.core.draft import Draft
+from unwind.core.flow import all_over, next_to_begin, next_to_undo
 from unwind.core.plans import StepPlan
 from unwind.core.state import Heard, StepRun
 from unwind.core.steps import Fail, Kind, Outcome, Refusal
 
+_LETS_SETTLE: frozenset[m.Cause] = frozenset(("refused", "unknown", "guard"))
+"""Causes that are a step's own; whoever cancels, or a deadline, waits for nothing."""
+
 
 def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
     """Start whatever the state of a live saga allows next. Forward and backward movement share this one road."""
+    turning = draft.state.turning
+    if turning is not None and not rules.settling(draft.state):
+        turn_round(draft, turning.cause, turning.step, turning.reason)
+        return
     if draft.state.paused:
         return
     if draft.state.status != "running":
@@ -36,23 +45,25 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         return
     if draft.state.begin_at > draft.at and draft.state.scheduled:
         return
-    plans = draft.saga.plans
-    while draft.state.status == "running":
-        runs = draft.state.runs
-        if runs and runs[-1].status in {"outstanding", "backoff"}:
-            return
-        if len(runs) == len(plans):
-            draft.emit(e.SagaCompleted(draft.at))
+    tried: list[str] = []
+    while _goes_forward(draft):
+        plan = next_to_begin(draft.saga, draft.state, tried)
+        if plan is None:
+            if all_over(draft.saga, draft.state):
+                draft.emit(e.SagaCompleted(draft.at))
             return
         if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
             turn_round_late(draft)
             return
-        plan = plans[len(runs)]
+        tried.append(plan.name)
         try:
             _begin(draft, plan)
         except AuthorError as error:
             block(draft, plan, "do", error.reason)
-            return
+
+
+def _goes_forward(draft: Draft) -> bool:
+    return draft.state.status == "running" and draft.state.turning is None
 
 
 def _begin(draft: Draft, plan: StepPlan) -> None:
@@ -75,6 +86,9 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
             raise AuthorError(f"{plan.name}.guard returned {verdict!r}; give PROCEED, SKIP or Fail(reason)")
     if plan.waits:
         _begin_wait(draft, plan, plan.waits, context)
+        return
+    if plan.shape == "each":
+        draft.emit(e.ItemsListed(draft.at, plan.name, listed_items(plan, context)))
         return
     attempt = draft.attempt(plan, "do", 1)
     if plan.shape == "record":
@@ -138,7 +152,15 @@ def take_signal(draft: Draft, plan: StepPlan, heard: Heard) -> None:
 
 
 def turn_round(draft: Draft, cause: m.Cause, step: str, reason: str, actor: str = "") -> None:
-    """Undo what was done, from now on (rule 4)."""
+    """Undo what was done: now, or once what is under way beside a step that failed has settled (rules 4, 13)."""
+    turning = draft.state.turning
+    if cause in _LETS_SETTLE and not draft.saga.flat:
+        if rules.settling(draft.state):
+            if turning is None:
+                draft.emit(e.TurningRound(draft.at, cause, step, reason))
+            return
+        if turning is not None:
+            cause, step, reason = turning.cause, turning.step, turning.reason
     targets = rules.compensation_targets(draft.saga, draft.state.runs)
     draft.emit(e.CompensationStarted(draft.at, cause, targets, step, reason, actor))
     advance(draft)
@@ -150,19 +172,19 @@ def turn_round_late(draft: Draft) -> None:
 
 
 def _advance_backward(draft: Draft, leases: Mapping[str, int] | None) -> None:
-    while draft.state.undo is None:
-        state = draft.state
-        if not state.targets:
-            _end_compensated(draft)
+    tried: list[str] = []
+    while draft.state.targets:
+        plan = next_to_undo(draft.saga, draft.state, tried)
+        if plan is None:
             return
-        plan = draft.plan(state.targets[0])
-        if rules.still_running(state, plan, draft.at, leases):
-            return
+        tried.append(plan.name)
+        if rules.still_running(draft.state, plan, draft.at, leases):
+            continue
         try:
             _begin_undo(draft, plan)
         except AuthorError as error:
             block(draft, plan, "undo", error.reason)
-            return
+    _end_compensated(draft)
 
 
 def _begin_undo(draft: Draft, plan: StepPlan) -> None:
@@ -194,7 +216,7 @@ def _end_compensated(draft: Draft) -> None:
 
 def block(draft: Draft, plan: StepPlan, direction: m.Direction, reason: str, *, refused: bool = False) -> None:
     """Ask for a person, once; what is outstanding goes on being tried at the cap (rule 5)."""
-    if draft.state.blocked is None:
+    if not draft.state.blocked_on(plan.name, direction):
         every = (plan.retry if direction == "do" else plan.undo_retry).cap
         draft.emit(e.SagaBlocked(draft.at, plan.name, direction, reason, every, refused))
 

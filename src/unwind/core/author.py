@@ -1,7 +1,7 @@
 """Asks the author's pure functions and checks what they answer: whatever goes wrong there is about one saga only."""
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from unwind.core.events import Record
 from unwind.core.messages import NULL, CommandCall
-from unwind.core.plans import StepPlan
+from unwind.core.plans import StepPlan, well_named
 from unwind.core.saga import Saga
 from unwind.core.steps import Command, Outcome
 
@@ -58,6 +58,9 @@ def command_call(question: str, command: object) -> CommandCall:
         raise AuthorError(f'{question} returned {type(command).__name__}; give its class tag="service.name"')
     return CommandCall(service, str(tag), Raw(ask(question, _encode, command)))
 
+
+MAX_KEY = 100
+"""Characters in the key of an item: it is part of names and ids."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -115,6 +118,31 @@ def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: objec
         return NULL
     ask(f"{plan.name}: the context it returned", saga.decode_context, encoded)
     return encoded
+
+
+def listed_items(plan: StepPlan, context: object) -> tuple[tuple[str, Raw], ...]:
+    """The items of a `ForEach`, each stored as JSON."""
+    group, question = plan.step, f"{plan.name}.items"
+    given: object = ask(question, group.items, context)
+    if not isinstance(given, Mapping):
+        raise AuthorError(f"{question} returned {type(given).__name__}; give a mapping from key to item")
+    if len(given) > group.at_most:
+        raise AuthorError(f"{question} gave {len(given)} items; at most {group.at_most} are allowed")
+    return tuple((_checked_key(question, key), _stored_item(question, group, given[key])) for key in given)
+
+
+def _checked_key(question: str, key: object) -> str:
+    if not isinstance(key, str) or not well_named(key) or len(key) > MAX_KEY:
+        raise AuthorError(
+            f"{question} gave the key {key!r}; keys are strings of 1 to {MAX_KEY} characters without '/' and brackets"
+        )
+    return key
+
+
+def _stored_item(question: str, group: Any, item: object) -> Raw:
+    stored = Raw(ask(f"{question}: encoding an item", _encode, item))
+    ask(f"{question}: an item", lambda: msgspec.json.decode(stored, type=group.of))
+    return stored
 
 
 def decoded_reply(plan: StepPlan, payload: Raw) -> Any:

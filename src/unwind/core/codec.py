@@ -23,7 +23,7 @@ Document = dict[str, Any]
 Upcaster = Callable[[Document], Document]
 """From one stored version of an event to the next; sets `type` to the new name."""
 
-SNAPSHOT_CODEC = 1
+SNAPSHOT_CODEC = 2
 """Version of the snapshot's shape. Snapshots of another version are ignored: the log is the truth."""
 
 

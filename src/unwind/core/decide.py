@@ -2,14 +2,15 @@
 
 The rules of the machine:
 
- 1. Steps are started one after another; a step's command is frozen in the event that starts it.
+ 1. A step is started when everything that stands before it is done or skipped: one after another, but for groups. Its
+    command is frozen in the event that starts it.
  2. `ok` and `refused` count whatever the attempt, also in a backoff and when blocked. `failed` counts only for the
     attempt in progress. Every other input (late, duplicate, foreign, forged) is a legal no-op; an ended saga emits
     nothing.
  3. A refusal turns the saga round at once. A failure never does by itself: it is retried by the step's policy, and
     when the attempts are used up the step is *unknown*, and that turns the saga round.
  4. Undone is every started step that is not definitely refused (done, unknown, outstanding, in a backoff), in exact
-    reverse order of start, one after the other, each awaited.
+    reverse order of start, each awaited before those that stand before it; what was side by side is undone so.
  5. An undo never gives up. After its attempts, or when it is refused, the saga is *blocked*: visible, not ended,
     tried again at the policy's cap without an event per try. It holds back the undos before it.
  6. Past its deadline a saga turns round and begins no step. From the pivot's start there is no cancel and no
@@ -24,6 +25,9 @@ The rules of the machine:
 12. A signal counts once for each step that waits for it, also when it comes before its step and while the saga is
     paused. One that says no turns the saga round; none in time does as the step says. Past the pivot both block, and
     another signal may take the place of one that was no use.
+13. When a step fails beside others nothing new begins, and what is under way there may settle: its answers count, its
+    failures are unknown outcomes. Then the saga turns round. A cancel or the deadline waits for none of it.
+14. The items of a `ForEach` are asked for once and recorded; each step of each item is a step like any other.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -43,7 +47,7 @@ from unwind.core.author import AuthorError, ask, checked_records
 from unwind.core.draft import Decision, Draft
 from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
-from unwind.core.state import State, StepRun
+from unwind.core.state import AWAITED, State, StepRun
 from unwind.core.waits import hear, wait_on
 
 
@@ -53,10 +57,12 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
     match message:
         case m.Reply():
             _reply(draft, message)
+            _settle(draft)
         case m.Start():
             return _start(draft, message)
         case m.Tick():
             _tick(draft, message)
+            _settle(draft)
         case m.Signal():
             return hear(draft, message)
         case m.Cancel() | m.Resume() | m.Pause() | m.RetryStep() | m.ResolveStep() | m.SkipStep():
@@ -64,6 +70,12 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
         case _:
             assert_never(message)
     return draft.decision("accepted" if draft.events else "ignored")
+
+
+def _settle(draft: Draft) -> None:
+    """Nothing may be left that a saga about to turn round waits for: its last neighbour may just have been blocked."""
+    if draft.state.turning is not None:
+        advance(draft)
 
 
 # --------------------------------------------------------------------------------------------------------------- start
@@ -106,12 +118,13 @@ def _start(draft: Draft, start: m.Start) -> Decision:
 
 def _reply(draft: Draft, reply: m.Reply) -> None:
     state = draft.state
-    plan = draft.saga.by_name.get(reply.step)
+    plan = draft.known(reply.step)
     if plan is None:
         return
     if reply.direction == "undo":
-        if state.status == "compensating" and state.undo is not None and state.undo.step == reply.step:
-            _undo_reply(draft, plan, state.undo, reply)
+        undo = state.undo_of(reply.step)
+        if state.status == "compensating" and undo is not None:
+            _undo_reply(draft, plan, undo, reply)
         return
     run = state.run(reply.step)
     if run is None or run.waits:
@@ -150,9 +163,11 @@ def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None
 
 def _attempt_over(draft: Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:
     number = run.attempt.number
-    if draft.state.blocked is not None:
+    if draft.state.blocked_on(run.step, "do"):
         return
-    if number < plan.retry.attempts:
+    if draft.state.turning is not None:  # it is undone in any case: one answer less is worth no further attempt
+        draft.emit(e.StepUnknown(draft.at, run.step, number, reason, timed_out))
+    elif number < plan.retry.attempts:
         retry_at = draft.at + plan.retry.delay(number, draft.moment.jitter)
         draft.emit(e.StepFailed(draft.at, run.step, number, retry_at, reason, timed_out))
     elif rules.held(draft.state):
@@ -178,7 +193,7 @@ def _undo_reply(draft: Draft, plan: StepPlan, undo: StepRun, reply: m.Reply) -> 
 
 def _undo_attempt_over(draft: Draft, plan: StepPlan, undo: StepRun, reason: str, *, timed_out: bool) -> None:
     number = undo.attempt.number
-    if draft.state.blocked is not None:
+    if draft.state.blocked_on(undo.step, "undo"):
         return
     if number < plan.undo_retry.attempts:
         retry_at = draft.at + plan.undo_retry.delay(number, draft.moment.jitter)
@@ -197,13 +212,14 @@ def _tick(draft: Draft, tick: m.Tick) -> None:
     if rules.overdue(draft.state, draft.at):
         turn_round_late(draft)
     elif state.status == "running":
-        if state.runs:
-            _tick_run(draft, state.runs[-1], "do", tick)
+        for run in state.runs:
+            if run.status in AWAITED and draft.state.status == "running":
+                _tick_run(draft, run, "do", tick)
         if draft.state.status == "running":
             advance(draft)
-    elif state.undo is not None:
-        _tick_run(draft, state.undo, "undo", tick)
     else:
+        for undo in state.undos:
+            _tick_run(draft, undo, "undo", tick)
         advance(draft, tick.leases)
 
 
@@ -211,9 +227,11 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
     """What time alone does to a step or undo: a backoff ends, an attempt expires, a silent runner is replaced."""
     at, plan, attempt = draft.at, draft.plan(run.step), run.attempt
     if run.waits:
-        wait_on(draft, plan, run)
+        if draft.state.turning is None:
+            wait_on(draft, plan, run)
     elif run.status == "backoff" and at >= run.retry_at:
-        retry(draft, plan, run, direction)
+        if draft.state.turning is None:
+            retry(draft, plan, run, direction)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
         reason = "no answer in time"
         if direction == "do":

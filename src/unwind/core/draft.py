@@ -1,7 +1,7 @@
 """A decision, and one in the making: the state so far and the events that led to it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 
@@ -60,8 +60,13 @@ class Draft(Struct, gc=False):
     def decision(self, verdict: Verdict = "accepted") -> Decision:
         return Decision(self.state, tuple(self.events), tuple(self.records), verdict)
 
+    def known(self, step: str) -> StepPlan | None:
+        """The plan of a step; None where the saga has none of that name."""
+        return self.saga.by_name.get(step) if self.saga.flat else self.saga.plan(step, self.state.items)
+
     def plan(self, step: str) -> StepPlan:
-        return self.saga.by_name[step]
+        """The plan of a step that has been begun."""
+        return cast("StepPlan", self.known(step))
 
     def context(self) -> Any:
         return ask("the context", self.saga.decode_context, self.state.context)

@@ -3,6 +3,7 @@
 from msgspec import Raw, Struct
 
 from unwind.core.messages import CommandCall, Direction
+from unwind.core.state import Listed
 
 
 class SendCommand(Struct, frozen=True, gc=False):
@@ -26,6 +27,8 @@ class RunAction(Struct, frozen=True, gc=False):
     attempt: int
     runner: str
     context: Raw
+    items: tuple[Listed, ...] = ()
+    """Where the item is found that the step is about, if it is about one."""
 
 
 Effect = SendCommand | RunAction

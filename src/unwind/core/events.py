@@ -119,6 +119,21 @@ class CompensationStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, 
     actor: str = ""
 
 
+class TurningRound(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="turning_round/1"):
+    """A step failed while others were under way beside it: nothing new begins, and they may settle first."""
+
+    cause: Cause
+    step: str
+    reason: str
+
+
+class ItemsListed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="items_listed/1"):
+    """For which items the steps of a `ForEach` are done, by key."""
+
+    step: str
+    items: tuple[tuple[str, Raw], ...]
+
+
 class UndoStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_started/1"):
     """The undo of a step was begun."""
 
@@ -264,6 +279,8 @@ Event = (
     | ResolvedByHand
     | UndoSkipped
     | SignalReceived
+    | TurningRound
+    | ItemsListed
 )
 
 # -------------------------------------------------------------------------------------------------------- domain events

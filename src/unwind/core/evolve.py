@@ -14,6 +14,7 @@ from unwind.core.events import (
     CompensationStarted,
     DomainRecorded,
     Event,
+    ItemsListed,
     ResolvedByHand,
     RetryOrdered,
     SagaBlocked,
@@ -31,20 +32,32 @@ from unwind.core.events import (
     StepSkipped,
     StepStarted,
     StepUnknown,
+    TurningRound,
     UndoDone,
     UndoFailed,
     UndoRetried,
     UndoSkipped,
     UndoStarted,
 )
-from unwind.core.messages import NULL, Attempt
-from unwind.core.state import Blocked, Heard, State, StepRun, StepStatus
+from unwind.core.messages import NULL, Attempt, Direction
+from unwind.core.state import Blocked, Heard, Listed, State, StepRun, StepStatus, Turning
 
 _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed": "unknown"}
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
     return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
+
+
+def _replace_undo(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
+    return tuple([replace(undo, **changes) if undo.step == step else undo for undo in state.undos])
+
+
+def _others(state: State, step: str, direction: Direction) -> tuple[Blocked, ...]:
+    """What needs a person beside that step or undo."""
+    if not state.blocks:
+        return ()
+    return tuple([block for block in state.blocks if (block.step, block.direction) != (step, direction)])
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -96,20 +109,24 @@ def _step_started(state: State, event: StepStarted) -> State:
         version=state.version + 1,
         runs=(*state.runs, run),
         pivoted=state.pivoted or event.pivot,
-        blocked=None,
+        blocks=_others(state, event.step, "do"),
     )
 
 
 def _step_done(state: State, event: StepDone) -> State:
-    # What happens to most steps, and to the last one only: spelled out, for speed.
+    # What happens to most steps, and to the last one nearly always: spelled out, for speed.
     run = state.runs[-1]
-    done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot, run.waits)
+    if run.step == event.step:
+        done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot, run.waits)
+        runs = (*state.runs[:-1], done)
+    else:
+        runs = _replace_run(state, event.step, status="done")
     return replace(
         state,
         version=state.version + 1,
-        runs=(*state.runs[:-1], done),
+        runs=runs,
         context=state.context if event.context == NULL else event.context,
-        blocked=None,
+        blocks=_others(state, event.step, "do"),
         outcomes=state.outcomes + 1,
     )
 
@@ -123,14 +140,14 @@ def _step_skipped(state: State, event: StepSkipped) -> State:
         if begun
         else (*state.runs, StepRun(event.step, "skipped", Attempt(event.at))),
         pivoted=state.pivoted or event.pivot,
-        blocked=None,
+        blocks=_others(state, event.step, "do"),
         outcomes=state.outcomes + 1,
     )
 
 
 def _step_refused(state: State, event: StepRefused) -> State:
-    runs = _replace_run(state, event.step, status="refused")
-    return replace(state, version=state.version + 1, runs=runs, blocked=None, outcomes=state.outcomes + 1)
+    runs, blocks = _replace_run(state, event.step, status="refused"), _others(state, event.step, "do")
+    return replace(state, version=state.version + 1, runs=runs, blocks=blocks, outcomes=state.outcomes + 1)
 
 
 def _step_failed(state: State, event: StepFailed) -> State:
@@ -155,6 +172,10 @@ def _step_settled(state: State, event: StepSettled) -> State:
     return replace(state, version=state.version + 1, runs=runs, targets=targets)
 
 
+def _turning_round(state: State, event: TurningRound) -> State:
+    return replace(state, version=state.version + 1, turning=Turning(event.cause, event.step, event.reason))
+
+
 def _compensation_started(state: State, event: CompensationStarted) -> State:
     return replace(
         state,
@@ -162,51 +183,54 @@ def _compensation_started(state: State, event: CompensationStarted) -> State:
         status="compensating",
         targets=event.targets,
         paused=state.paused and event.cause != "cancelled",
-        blocked=None,
+        blocks=(),
+        turning=None,
     )
 
 
 def _undo_started(state: State, event: UndoStarted) -> State:
-    undo = StepRun(event.step, "outstanding", event.attempt, event.command)
-    return replace(state, version=state.version + 1, undo=undo, blocked=None)
+    undos = (*state.undos, StepRun(event.step, "outstanding", event.attempt, event.command))
+    return replace(state, version=state.version + 1, undos=undos, blocks=_others(state, event.step, "undo"))
 
 
 def _undo_failed(state: State, event: UndoFailed) -> State:
-    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at)
-    return replace(state, version=state.version + 1, undo=undo)
+    undos = _replace_undo(state, event.step, status="backoff", retry_at=event.retry_at)
+    return replace(state, version=state.version + 1, undos=undos)
 
 
 def _undo_retried(state: State, event: UndoRetried) -> State:
-    undo = state.undo and replace(state.undo, status="outstanding", attempt=event.attempt)
-    return replace(state, version=state.version + 1, undo=undo)
+    undos = _replace_undo(state, event.step, status="outstanding", attempt=event.attempt)
+    return replace(state, version=state.version + 1, undos=undos)
 
 
 def _undo_done(state: State, event: UndoDone) -> State:
+    return _undo_over(state, event.step, state.left)
+
+
+def _undo_skipped(state: State, event: UndoSkipped) -> State:
+    return _undo_over(state, event.step, (*state.left, event.step))
+
+
+def _undo_over(state: State, step: str, left: tuple[str, ...]) -> State:
     return replace(
         state,
         version=state.version + 1,
-        undo=None,
-        targets=tuple([name for name in state.targets if name != event.step]),
-        blocked=None,
+        undos=tuple([undo for undo in state.undos if undo.step != step]),
+        targets=tuple([name for name in state.targets if name != step]),
+        left=left,
+        blocks=_others(state, step, "undo"),
         outcomes=state.outcomes + 1,
     )
 
 
-def _undo_skipped(state: State, event: UndoSkipped) -> State:
-    left = (*state.left, event.step)
-    targets = tuple([name for name in state.targets if name != event.step])
-    version, outcomes = state.version + 1, state.outcomes + 1
-    return replace(state, version=version, undo=None, targets=targets, left=left, blocked=None, outcomes=outcomes)
-
-
 def _retry_ordered(state: State, event: RetryOrdered) -> State:
     """What was sent is over: a backoff that ends now, for the attempt that follows."""
-    version = state.version + 1
+    version, blocks = state.version + 1, _others(state, event.step, event.direction)
     if event.direction == "undo":
-        undo = state.undo and _over(state.undo, event)
-        return replace(state, version=version, undo=undo, blocked=None)
+        undos = tuple(_over(undo, event) if undo.step == event.step else undo for undo in state.undos)
+        return replace(state, version=version, undos=undos, blocks=blocks)
     runs = tuple(_over(run, event) if run.step == event.step else run for run in state.runs)
-    return replace(state, version=version, runs=runs, blocked=None)
+    return replace(state, version=version, runs=runs, blocks=blocks)
 
 
 def _over(run: StepRun, event: RetryOrdered) -> StepRun:
@@ -215,6 +239,11 @@ def _over(run: StepRun, event: RetryOrdered) -> StepRun:
     if run.command is None:
         return run
     return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)
+
+
+def _items_listed(state: State, event: ItemsListed) -> State:
+    items = (*state.items, Listed(event.step, event.items))
+    return replace(state, version=state.version + 1, items=items, blocks=_others(state, event.step, "do"))
 
 
 def _signal_received(state: State, event: SignalReceived) -> State:
@@ -229,14 +258,15 @@ def _resolved_by_hand(state: State, _: ResolvedByHand) -> State:
 
 def _action_taken_over(state: State, event: ActionTakenOver) -> State:
     if event.direction == "undo":
-        return replace(state, version=state.version + 1, undo=state.undo and _taken(state.undo, event))
+        undos = tuple(_taken(undo, event) if undo.step == event.step else undo for undo in state.undos)
+        return replace(state, version=state.version + 1, undos=undos)
     runs = tuple(_taken(run, event) if run.step == event.step else run for run in state.runs)
     return replace(state, version=state.version + 1, runs=runs)
 
 
 def _saga_blocked(state: State, event: SagaBlocked) -> State:
     blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
-    return replace(state, version=state.version + 1, blocked=blocked)
+    return replace(state, version=state.version + 1, blocks=(*state.blocks, blocked))
 
 
 def _saga_paused(state: State, _: SagaPaused) -> State:
@@ -245,8 +275,8 @@ def _saga_paused(state: State, _: SagaPaused) -> State:
 
 def _saga_resumed(state: State, event: SagaResumed) -> State:
     runs = tuple(_restarted(run, event.at) for run in state.runs)
-    undo = state.undo and _restarted(state.undo, event.at)
-    return replace(state, version=state.version + 1, paused=False, blocked=None, runs=runs, undo=undo)
+    undos = tuple(_restarted(undo, event.at) for undo in state.undos)
+    return replace(state, version=state.version + 1, paused=False, blocks=(), runs=runs, undos=undos)
 
 
 def _domain_recorded(state: State, event: DomainRecorded) -> State:
@@ -254,11 +284,11 @@ def _domain_recorded(state: State, event: DomainRecorded) -> State:
 
 
 def _saga_completed(state: State, event: SagaCompleted) -> State:
-    return replace(state, version=state.version + 1, status="completed", ended_at=event.at, blocked=None)
+    return replace(state, version=state.version + 1, status="completed", ended_at=event.at, blocks=())
 
 
 def _saga_compensated(state: State, event: SagaCompensated) -> State:
-    return replace(state, version=state.version + 1, status="compensated", ended_at=event.at, blocked=None)
+    return replace(state, version=state.version + 1, status="compensated", ended_at=event.at, blocks=())
 
 
 def _taken(run: StepRun, event: ActionTakenOver) -> StepRun:
@@ -289,6 +319,8 @@ EVOLVE: dict[type, Callable[[State, Any], State]] = {
     ResolvedByHand: _resolved_by_hand,
     UndoSkipped: _undo_skipped,
     SignalReceived: _signal_received,
+    TurningRound: _turning_round,
+    ItemsListed: _items_listed,
     DomainRecorded: _domain_recorded,
     SagaCompleted: _saga_completed,
     SagaCompensated: _saga_compensated,

@@ -4,6 +4,7 @@ The undos are not worked out anew: `decide` is given a `Cancel`, and then a yes 
 So the plan cannot disagree with what would happen. Nothing here is stored or sent.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -13,10 +14,9 @@ from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.decide import decide
 from unwind.core.events import UndoStarted
 from unwind.core.messages import Cancel, CommandCall, Input, Moment, Reply, Tick
-from unwind.core.pending import AWAITED
-from unwind.core.plans import Shape, StepPlan
+from unwind.core.plans import Shape, StepPlan, item_step
 from unwind.core.saga import Saga
-from unwind.core.state import ShownStatus, State, StepRun
+from unwind.core.state import AWAITED, ShownStatus, State, StepRun
 from unwind.core.steps import Kind
 
 Progress = Literal["outstanding", "backoff", "waiting"]
@@ -112,8 +112,29 @@ def cancel_refused(state: State) -> str:
 def _ahead(saga: Saga[Any], state: State) -> tuple[StepAhead, ...]:
     if state.status != "running":
         return ()
-    begun = [_run_ahead(saga.by_name[run.step], run) for run in state.runs if run.status in AWAITED]
-    return (*begun, *(_forecast(saga, plan, state) for plan in saga.plans[len(state.runs) :]))
+    begun = [
+        _run_ahead(plan, run)
+        for run in state.runs
+        if run.status in AWAITED and (plan := saga.plan(run.step, state.items)) is not None
+    ]
+    return (*begun, *(ahead for plan in saga.plans for ahead in _forecasts(saga, plan, state)))
+
+
+def _forecasts(saga: Saga[Any], plan: StepPlan, state: State) -> Iterator[StepAhead]:
+    """What is not begun of a step: itself, or its run for each item."""
+    listed = {each.step: each.items for each in state.items}
+    if not plan.each:
+        if state.run(plan.name) is None and plan.name not in listed:
+            yield _forecast(saga, plan, state)
+        return
+    if plan.each not in listed and state.run(plan.each) is None:
+        note = f"for each of {plan.each}, once its items are known"
+        name = item_step(plan.name, "…")
+        yield StepAhead(name, plan.kind, plan.shape, plan.guarded, "waiting", None, forecast=True, note=note)
+    for key, _ in listed.get(plan.each, ()):
+        own = saga.plan(item_step(plan.name, key), state.items)
+        if own is not None and state.run(own.name) is None:
+            yield _forecast(saga, own, state)
 
 
 def _run_ahead(plan: StepPlan, run: StepRun) -> StepAhead:
@@ -142,9 +163,8 @@ def _forecast(saga: Saga[Any], plan: StepPlan, state: State) -> StepAhead:
 def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, ...], str]:
     """Cancel a copy, say yes to every undo, and write down what the machine asks for on the way."""
     undos: list[UndoAhead] = []
-    if state.undo is not None:
-        undo = state.undo
-        undos.append(UndoAhead(undo.step, saga.by_name[undo.step].shape, _progress(undo), undo.command))
+    for undo in state.undos:
+        undos.append(UndoAhead(undo.step, _shape(saga, undo.step), _progress(undo), undo.command))  # noqa: PERF401
     moment = Moment(at, 0.0, "")
     decision = decide(saga, state, Cancel(""), moment)
     awaited: str | None = None
@@ -152,8 +172,7 @@ def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, .
         for event in decision.events:
             if isinstance(event, UndoStarted):
                 note = _RUNNING_STILL if event.step == awaited else ""
-                shape = saga.by_name[event.step].shape
-                undos.append(UndoAhead(event.step, shape, "waiting", event.command, note))
+                undos.append(UndoAhead(event.step, _shape(saga, event.step), "waiting", event.command, note))
         now = decision.state
         if now.status != "compensating":
             return tuple(undos), ""
@@ -163,23 +182,31 @@ def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, .
             return (*undos, *_held_back(saga, now)), now.blocked.reason if now.blocked is not None else ""
 
 
+def _shape(saga: Saga[Any], step: str) -> Shape | None:
+    plan = saga.template(step)
+    return None if plan is None else plan.shape
+
+
 def _agreeing(saga: Saga[Any], state: State) -> tuple[Input, str | None]:
     """What brings a compensating saga on, and the action that it waits for, if it does."""
-    if state.undo is not None:
-        return Reply(state.undo.step, "undo", "ok", state.undo.attempt.number), None
-    for run in state.runs:
-        if run.step in state.targets[:1] and rules.awaited_action(state, saga.by_name[run.step], run):
+    if state.undos:
+        undo = state.undos[0]
+        return Reply(undo.step, "undo", "ok", undo.attempt.number), None
+    for run in reversed(state.runs):
+        plan = saga.template(run.step)
+        if plan is not None and rules.awaited_action(state, plan, run):
             return Reply(run.step, "do", "ok", run.attempt.number), run.step
     return Tick(0), None
 
 
 def _held_back(saga: Saga[Any], state: State) -> tuple[UndoAhead, ...]:
     """What the machine cannot begin: an author's `compensate` that raises holds back the undos before it."""
-    first, *others = state.targets or ("",)
-    held = [UndoAhead(step, saga.by_name[step].shape, "waiting", None, f"held back by {first}") for step in others]
-    if first:
-        held.insert(0, UndoAhead(first, saga.by_name[first].shape, "waiting", None, "it cannot be begun"))
-    return tuple(held)
+    stuck = [step for step in state.targets if state.blocked_on(step, "undo")]
+    held_back = f"held back by {', '.join(stuck)}"
+    return tuple(
+        UndoAhead(step, _shape(saga, step), "waiting", None, "it cannot be begun" if step in stuck else held_back)
+        for step in state.targets
+    )
 
 
 # ---------------------------------------------------------------------------------------------- without the definition
@@ -199,10 +226,9 @@ def _targets(state: State) -> tuple[UndoAhead, ...]:
     """The order is in the log. The commands are not, but for the undo that was begun: `compensate` makes them."""
     turned = state.status == "compensating"
     steps = state.targets if turned else tuple(run.step for run in reversed(state.runs) if rules.must_undo(run))
-    begun = state.undo
     return tuple(
         UndoAhead(step, None, _progress(begun), begun.command)
-        if begun is not None and begun.step == step
+        if (begun := state.undo_of(step)) is not None
         else UndoAhead(step, None, "waiting", None, "its command is made by the definition")
         for step in steps
     )

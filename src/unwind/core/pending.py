@@ -2,18 +2,16 @@
 
 from unwind.core.effects import Effect, RunAction, SendCommand
 from unwind.core.messages import Direction
-from unwind.core.rules import deadline_holds
-from unwind.core.state import LIVE, State, StepRun
-
-AWAITED = frozenset(("outstanding", "backoff"))
+from unwind.core.rules import deadline_holds, settling
+from unwind.core.state import AWAITED, LIVE, State, StepRun
 
 
 def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
-    """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
+    """What has been asked for and not answered: the steps of a running saga, the undos of a compensating one."""
     if state.status == "running":
         return [("do", run) for run in state.runs if run.status == "outstanding" and not run.waits]
-    if state.status == "compensating" and state.undo is not None and state.undo.status == "outstanding":
-        return [("undo", state.undo)]
+    if state.status == "compensating":
+        return [("undo", undo) for undo in state.undos if undo.status == "outstanding"]
     return []
 
 
@@ -28,18 +26,13 @@ def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
     """The effect that something outstanding stands for."""
     attempt = run.attempt
     if run.command is None:
-        return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context)
+        return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context, state.items)
     retriable = state.status == "running" and state.pivoted and not run.pivot
     return SendCommand(state.saga_id, run.step, direction, attempt.number, run.command, retriable)
 
 
 def _next_multiple(since: int, every: int, now: int) -> int:
     return since + every * ((now - since) // every + 1) if now > since else since + every
-
-
-def _awaited_backward(state: State) -> StepRun | None:
-    """What a compensating saga waits for: its undo, or the action that must end before its undo may begin."""
-    return state.undo or (state.run(state.targets[0]) if state.targets else None)
 
 
 def due(state: State, now: int) -> int | None:
@@ -49,33 +42,55 @@ def due(state: State, now: int) -> int | None:
     """
     if state.paused or state.status not in LIVE:
         return None
-    if state.blocked is not None:
-        nearest = _next_multiple(state.blocked.since, state.blocked.retry_every, now)
-    else:
-        forward = state.status == "running"
-        run = (state.runs[-1] if state.runs else None) if forward else _awaited_backward(state)
-        if run is None:
-            nearest = max(now, state.begin_at) if forward else now
-        elif run.status not in AWAITED:
-            nearest = now
-        elif run.status == "backoff":
-            nearest = run.retry_at
-        else:
-            attempt = run.attempt
-            expires, again = attempt.expires, attempt.lease or attempt.resend
-            if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again
-                nearest = expires
-            else:
-                nearest = _next_multiple(attempt.at, again, now)
-                if expires is not None and expires < nearest:
-                    nearest = expires
+    nearest = _next_forward(state, now) if state.status == "running" else _next_backward(state, now)
+    for block in state.blocks:
+        again = _next_multiple(block.since, block.retry_every, now)
+        nearest = again if nearest is None or again < nearest else nearest
+    if nearest is None:  # nothing is under way: whatever comes next may begin
+        nearest = max(now, state.begin_at) if state.scheduled else now
     if state.deadline is not None and deadline_holds(state):
         return min(nearest, state.deadline)
     return nearest
 
 
+def _next_forward(state: State, now: int) -> int | None:
+    nearest: int | None = None
+    for run in state.runs if state.turning is None else settling(state):
+        if run.status in AWAITED and not (state.blocks and state.blocked_on(run.step, "do")):
+            at = _next_of(run, now)
+            nearest = at if nearest is None or at < nearest else nearest
+    return nearest
+
+
+def _next_backward(state: State, now: int) -> int | None:
+    times = [_next_of(undo, now) for undo in state.undos if not state.blocked_on(undo.step, "undo")]
+    begun = {undo.step for undo in state.undos}
+    times += [  # an action must have ended before its undo may begin
+        _next_of(run, now)
+        for run in state.runs
+        if run.status == "outstanding" and run.attempt.lease and run.step in state.targets and run.step not in begun
+    ]
+    return min(times, default=None)
+
+
+def _next_of(run: StepRun, now: int) -> int:
+    """When time does something to what was begun: it is sent again, tried again, or over."""
+    if run.status == "backoff":
+        return run.retry_at
+    attempt = run.attempt
+    expires, again = attempt.expires, attempt.lease or attempt.resend
+    if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again
+        return expires
+    nearest = _next_multiple(attempt.at, again, now)
+    return expires if expires is not None and expires < nearest else nearest
+
+
 def resend_due(state: State, now: int) -> bool:
     """Whether a wake-up at `now` should send again what is outstanding."""
-    if state.blocked is not None:
-        return now >= state.blocked.since + state.blocked.retry_every
-    return any(now >= run.attempt.at + (run.attempt.lease or run.attempt.resend) for _, run in outstanding(state))
+    if any(now >= block.since + block.retry_every for block in state.blocks):
+        return True
+    return any(
+        now >= run.attempt.at + (run.attempt.lease or run.attempt.resend)
+        for direction, run in outstanding(state)
+        if not state.blocked_on(run.step, direction)
+    )

@@ -3,8 +3,10 @@
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
+from unwind.core.groups import ForEach, Place
 from unwind.core.messages import Waits
 from unwind.core.steps import (
     SECOND,
@@ -24,13 +26,14 @@ MAX_ATTEMPTS = 1_000
 MAX_FACTOR = 1_000
 MAX_DURATION = timedelta(days=3_650)
 
-Shape = Literal["command", "action", "record", "signal", "sleep"]
+Shape = Literal["command", "action", "record", "signal", "sleep", "each"]
 _BASES: tuple[tuple[type[Step[Any, Any]], Shape, str | None], ...] = (
     (CommandStep, "command", "execute"),
     (ActionStep, "action", "run"),
     (RecordStep, "record", "record"),
     (SignalStep, "signal", None),
     (SleepStep, "sleep", None),
+    (ForEach, "each", None),
 )
 """The classes of steps, and what the author must define in each."""
 
@@ -61,6 +64,37 @@ class StepPlan(Struct, frozen=True, gc=False):
     """What no signal in time means."""
     waits: Waits = ""
     """Nobody is asked for anything, so nothing is done that could be undone."""
+    after: tuple[str, ...] = ()
+    """What must be over directly before it begins, by name."""
+    before: frozenset[str] = frozenset()
+    """All that must be over before it begins."""
+    each: str = ""
+    """The `ForEach` for whose items it is done."""
+
+    @property
+    def idle(self) -> bool:
+        """It asks nobody for anything itself, so it needs no undo and may stand anywhere."""
+        return self.waits != "" or self.shape == "each"
+
+    def for_item(self, name: str, of: Any, item: Raw) -> "StepPlan":
+        """The plan of one item's step; `of` is the items' type."""
+        return replace(self, name=name, step=self.step.of_item(item, of))
+
+
+def item_step(step: str, key: str) -> str:
+    """The name of a step for one item of its `ForEach`."""
+    return f"{step}[{key}]"
+
+
+def key_of(step: str) -> tuple[str, str]:
+    """Name and key of a step for one item; the key of any other step is empty."""
+    name, _, key = step.removesuffix("]").partition("[") if step.endswith("]") else (step, "", "")
+    return name, key
+
+
+def well_named(name: object) -> bool:
+    """Whether effect ids can be made of a step's name, or an item's key."""
+    return isinstance(name, str) and name != "" and name.isprintable() and not set(name) & set("/[]")
 
 
 def _reply_type(step: Step[Any, Any]) -> Any:
@@ -79,14 +113,15 @@ def _overrides(step: Step[Any, Any], method: str) -> bool:
     return getattr(type(step), method, None) is not getattr(base, method, None)
 
 
-def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
-    """The plan of a step of that saga. Raises DefinitionError naming the step and the mend."""
+def plan_step(saga: str, place: Place) -> StepPlan:
+    """The plan of a step of that saga, in its place. Raises DefinitionError naming the step and the mend."""
+    step = place.step
     where = f"saga {saga}, step {step.name or type(step).__name__!r}"
-    if not step.name or "/" in step.name or not step.name.isprintable():
-        raise DefinitionError(f"{where}: the class needs `name = \"…\"`, printable and without '/'")
+    if not well_named(step.name):
+        raise DefinitionError(f"{where}: the class needs `name = \"…\"`, printable and without '/' or brackets")
     shape, method = next(((shape, method) for cls, shape, method in _BASES if isinstance(step, cls)), (None, None))
     if shape is None:
-        *others, last = [cls.__name__ for cls, _, _ in _BASES]
+        *others, last = [cls.__name__ for cls, shape, _ in _BASES if shape != "each"]
         raise DefinitionError(f"{where}: derive it from {', '.join(others)} or {last}")
     if method is not None and not _overrides(step, method):
         raise DefinitionError(f"{where}: define `{method}`")
@@ -104,8 +139,8 @@ def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
     if isinstance(step, SignalStep) and step.on_timeout not in {"turn_round", "skip"}:
         raise DefinitionError(f"{where}: on_timeout is {step.on_timeout!r}; say 'turn_round' or 'skip'")
     waits: Waits = "signal" if isinstance(step, SignalStep) else "sleep" if isinstance(step, SleepStep) else ""
-    if waits and step.kind is Kind.PIVOT:
-        raise DefinitionError(f"{where}: it waits and does nothing, so it is no point of no return; give it no kind")
+    if (waits or shape == "each") and step.kind is Kind.PIVOT:
+        raise DefinitionError(f"{where}: it does nothing itself, so it is no point of no return; give it no kind")
     return StepPlan(
         name=step.name,
         kind=step.kind,
@@ -125,6 +160,9 @@ def plan_step(saga: str, step: Step[Any, Any]) -> StepPlan:
         duration=duration,
         on_timeout=step.on_timeout if isinstance(step, SignalStep) else "",
         waits=waits,
+        after=place.after,
+        before=place.before,
+        each=place.each,
     )
 
 

@@ -11,7 +11,13 @@ from unwind.core.state import State, StepRun
 
 def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[str, ...]:
     """Every started step that is not definitely refused, last first (rule 4)."""
-    return tuple(run.step for run in reversed(runs) if must_undo(run) and saga.by_name[run.step].undoable)
+    return tuple(run.step for run in reversed(runs) if must_undo(run) and undoable(saga, run))
+
+
+def undoable(saga: Saga[Any], run: StepRun) -> bool:
+    """Whether the author says how the step is undone."""
+    plan = saga.template(run.step)
+    return plan is not None and plan.undoable
 
 
 def must_undo(run: StepRun) -> bool:
@@ -36,7 +42,7 @@ def still_running(state: State, plan: StepPlan, at: int, leases: Mapping[str, in
 
 def awaited_action(state: State, plan: StepPlan, run: StepRun) -> bool:
     """Whether this is an action that must end before its undo may begin (rule 10)."""
-    waits = state.status == "compensating" and state.undo is None and run.step in state.targets
+    waits = state.status == "compensating" and run.step in state.targets and state.undo_of(run.step) is None
     return waits and plan.shape == "action" and run.status == "outstanding"
 
 
@@ -66,14 +72,26 @@ def lease_end(run: StepRun, held_until: int) -> int:
 
 
 def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
-    """What waits for its next attempt: a step of a running saga, or the undo of a compensating one."""
+    """What waits for its next attempt: steps of a running saga, or undos of a compensating one."""
     if state.status == "running":
-        return [("do", run) for run in state.runs if run.status == "backoff"]
-    return [("undo", state.undo)] if state.undo is not None and state.undo.status == "backoff" else []
+        return [("do", run) for run in state.runs if run.status == "backoff"] if state.turning is None else []
+    return [("undo", undo) for undo in state.undos if undo.status == "backoff"]
 
 
-def waiting(state: State) -> StepRun | None:
-    """The step that waits for a signal, or for time."""
-    if state.status != "running":
-        return None
-    return next((run for run in state.runs if run.waits and run.status == "outstanding"), None)
+def waiting(state: State) -> list[StepRun]:
+    """The steps that wait for a signal, or for time."""
+    if state.status != "running" or state.turning is not None:
+        return []
+    return [run for run in state.runs if run.waits and run.status == "outstanding"]
+
+
+def settling(state: State) -> list[StepRun]:
+    """What is under way beside a step that failed, and is let finish before anything is undone (rule 13).
+
+    Not what only waits; nor what needs a person: its effect happened, or may have, and is undone like an unknown one.
+    """
+    return [
+        run
+        for run in state.runs
+        if run.status == "outstanding" and not run.waits and not state.blocked_on(run.step, "do")
+    ]

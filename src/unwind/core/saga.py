@@ -8,8 +8,10 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from unwind.core.events import Record
-from unwind.core.plans import StepPlan, check_duration, plan_step
-from unwind.core.steps import Kind, Step, micros
+from unwind.core.groups import Part, Place, lay_out
+from unwind.core.plans import StepPlan, check_duration, key_of, plan_step
+from unwind.core.state import Listed
+from unwind.core.steps import Kind, micros
 from unwind.errors import DefinitionError
 
 C = TypeVar("C")
@@ -25,7 +27,7 @@ class Saga(Generic[C]):
         name: str,
         *,
         context: type[C],
-        steps: Sequence[Step[C, Any]],
+        steps: Sequence[Part[C]],
         version: int = 1,
         deadline: timedelta | None = None,
         on_started: Callable[[C], Sequence[Record]] | None = None,
@@ -33,6 +35,7 @@ class Saga(Generic[C]):
     ) -> None:
         """Check the declaration and work out the plan.
 
+        `steps` come one after another, but for those in a `Parallel` or a `ForEach`.
         `on_started` and `on_compensated` give domain events for the saga's first and last transaction; they are pure.
 
         Raises DefinitionError naming the step and the mend.
@@ -48,8 +51,12 @@ class Saga(Generic[C]):
         self.deadline = None if deadline is None else micros(deadline)
         self.on_started = on_started
         self.on_compensated = on_compensated
-        self.plans: tuple[StepPlan, ...] = tuple(plan_step(name, step) for step in steps)
-        _check_sequence(name, self.plans)
+        places = lay_out(name, steps)
+        self.plans: tuple[StepPlan, ...] = tuple(plan_step(name, place) for place in places)
+        """In the order of the declaration."""
+        self.flat = not any(place.grouped or place.each for place in places)
+        """Whether every step comes after the one before it."""
+        _check_sequence(name, places, self.plans)
         self.context_type = context
         try:
             self.decode_context: Callable[[bytes | msgspec.Raw], C] = msgspec.json.Decoder(context).decode
@@ -64,8 +71,27 @@ class Saga(Generic[C]):
         self.revision = f"{name}@{version}#{self.hash}"
         """Name, version and content hash in one string: what a running saga is bound to."""
 
+    def template(self, step: str) -> StepPlan | None:
+        """The plan of a step as it was declared: for an item's step, of that step for any item. None: no such step."""
+        plan = self.by_name.get(step)
+        if plan is not None or self.flat:
+            return plan
+        name, key = key_of(step)
+        plan = self.by_name.get(name)
+        return plan if plan is not None and plan.each and key else None
 
-def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
+    def plan(self, step: str, items: Sequence[Listed]) -> StepPlan | None:
+        """The plan of a step, an item's with its item in `step.item`. None: it has no such step, or no such item."""
+        template = self.template(step)
+        if template is None or not template.each:
+            return template
+        _, key = key_of(step)
+        listed = next((listed.items for listed in items if listed.step == template.each), ())
+        found = next((raw for each, raw in listed if each == key), None)
+        return None if found is None else template.for_item(step, self.by_name[template.each].step.of, found)
+
+
+def _check_sequence(saga: str, places: Sequence[Place], plans: tuple[StepPlan, ...]) -> None:
     """Compensatable steps, then at most one pivot, then retriable ones; and nothing that cannot be undone before it."""
     if not plans:
         raise DefinitionError(f"saga {saga}: it has no steps; give at least one")
@@ -73,7 +99,7 @@ def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
         raise DefinitionError(f"saga {saga}: it has {len(plans)} steps; at most {MAX_STEPS} are allowed")
     seen: set[str] = set()
     pivot: str | None = None
-    for plan in plans:
+    for place, plan in zip(places, plans, strict=True):
         where = f"saga {saga}, step {plan.name!r}"
         if plan.name in seen:
             raise DefinitionError(
@@ -83,15 +109,20 @@ def _check_sequence(saga: str, plans: tuple[StepPlan, ...]) -> None:
         if plan.kind is Kind.PIVOT:
             if pivot is not None:
                 raise DefinitionError(f"{where}: {pivot!r} is the pivot already; a saga has one point of no return")
+            if place.grouped:
+                raise DefinitionError(
+                    f"{where}: a pivot cannot have neighbours that may still fail; "
+                    "put it before or behind the group that it is in"
+                )
             pivot = plan.name
         elif plan.kind is Kind.RETRIABLE and pivot is None:
             raise DefinitionError(f"{where}: it is retriable but stands before any pivot; declare the pivot before it")
-        elif plan.kind is Kind.COMPENSATABLE and pivot is not None and not plan.waits:
+        elif plan.kind is Kind.COMPENSATABLE and pivot is not None and not plan.idle:
             raise DefinitionError(
                 f"{where}: it is compensatable but stands after the pivot {pivot!r}; "
                 "move it before the pivot or make it retriable"
             )
-        if plan.kind is Kind.COMPENSATABLE and not plan.undoable and not plan.waits:
+        if plan.kind is Kind.COMPENSATABLE and not plan.undoable and not plan.idle:
             raise DefinitionError(
                 f"{where}: it has no `compensate` and can be followed by a failure; "
                 "define `compensate`, or make it the pivot, or move it after the pivot as retriable"
@@ -113,6 +144,9 @@ def _content_hash(saga: "Saga[Any]", schema: object) -> str:
             plan.resend,
             plan.lease,
             *([plan.duration, plan.on_timeout] if plan.waits else []),
+            # Only where it tells anything: what runs today must keep its hash.
+            *([] if saga.flat else [plan.after, plan.each]),
+            *([plan.step.at_once, _without_prose(msgspec.json.schema(plan.step.of))] if plan.shape == "each" else []),
         ]
         for plan in saga.plans
     ]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from unwind.core.messages import NULL, Attempt, CommandCall, Waits
+from unwind.core.messages import NULL, Attempt, Cause, CommandCall, Direction, Waits
 
 Status = Literal["new", "running", "compensating", "completed", "compensated"]
 ShownStatus = Literal["pending", "running", "completed", "compensating", "compensated", "blocked", "paused"]
@@ -13,6 +13,8 @@ StepStatus = Literal["outstanding", "backoff", "done", "refused", "unknown", "sk
 
 LIVE: frozenset[Status] = frozenset(("running", "compensating"))
 """What is neither completed nor compensated."""
+AWAITED: frozenset[StepStatus] = frozenset(("outstanding", "backoff"))
+"""Of a step, or an undo, that has begun and is not over."""
 
 
 class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -46,6 +48,21 @@ class Blocked(Struct, frozen=True, gc=False):
     retry_every: int
 
 
+class Turning(Struct, frozen=True, gc=False):
+    """Why a saga is about to be undone, once what is under way has settled."""
+
+    cause: Cause
+    step: str
+    reason: str
+
+
+class Listed(Struct, frozen=True, gc=False):
+    """The items of a `ForEach`, by key, as they were when it began."""
+
+    step: str
+    items: tuple[tuple[str, Raw], ...]
+
+
 class State(Struct, frozen=True, gc=False, omit_defaults=True):
     """A saga folded from its events. `version` counts them."""
 
@@ -56,14 +73,19 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     runs: tuple[StepRun, ...] = ()
     """Steps in the order in which they were started."""
     targets: tuple[str, ...] = ()
-    """Steps still to undo, next first."""
-    undo: StepRun | None = None
+    """Steps still to undo, last begun first."""
+    undos: tuple[StepRun, ...] = ()
+    """The undos under way; more than one only where steps were side by side."""
     left: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, for good."""
     signals: tuple[Heard, ...] = ()
     """At most one for each step that waits for one."""
     paused: bool = False
-    blocked: Blocked | None = None
+    blocks: tuple[Blocked, ...] = ()
+    """What needs a person; more than one only where steps are, or were, side by side."""
+    turning: Turning | None = None
+    """A step failed, and those beside it may settle before anything is undone. Nothing new begins."""
+    items: tuple[Listed, ...] = ()
     pivoted: bool = False
     """The pivot has been started: only forward from here, unless the pivot itself is refused."""
     begin_at: int = 0
@@ -101,11 +123,16 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
         if status in LIVE:
             if self.paused:
                 return "paused"
-            if self.blocked is not None:
+            if self.blocks:
                 return "blocked"
             if self.scheduled:
                 return "pending"
         return status
+
+    @property
+    def blocked(self) -> Blocked | None:
+        """What needs a person, the oldest of several."""
+        return self.blocks[0] if self.blocks else None
 
     def run(self, step: str) -> StepRun | None:
         """The run of a step, or None while it was not started."""
@@ -118,14 +145,23 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
         """The signal that came for a step."""
         return next((signal for signal in self.signals if signal.step == step), None)
 
+    def blocked_on(self, step: str, direction: Direction) -> bool:
+        """Whether that step, or its undo, needs a person."""
+        return any(block.step == step and block.direction == direction for block in self.blocks)
+
+    def undo_of(self, step: str) -> StepRun | None:
+        """The undo of a step, while it is under way."""
+        return next((undo for undo in self.undos if undo.step == step), None)
+
     def current_step(self) -> str | None:
-        """The step that is being done or undone; None when nothing is."""
-        if self.undo is not None:
-            return self.undo.step
+        """The step that is being done or undone, the latest begun of several; None when nothing is."""
+        if self.undos:
+            return self.undos[-1].step
         if self.status == "compensating":
             return self.targets[0] if self.targets else None
         if self.status == "running" and self.runs:
-            return self.runs[-1].step
+            awaited = (run.step for run in reversed(self.runs) if run.status in AWAITED)
+            return next(awaited, self.runs[-1].step)
         return None
 
 

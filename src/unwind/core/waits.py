@@ -5,9 +5,8 @@ from unwind.core import messages as m
 from unwind.core.advance import advance, block, take_signal, turn_round
 from unwind.core.author import AuthorError, decoded_reply
 from unwind.core.draft import Decision, Draft
-from unwind.core.pending import AWAITED
 from unwind.core.plans import StepPlan
-from unwind.core.state import Heard, StepRun
+from unwind.core.state import AWAITED, Heard, StepRun
 
 
 def hear(draft: Draft, signal: m.Signal) -> Decision:
@@ -33,16 +32,17 @@ def hear(draft: Draft, signal: m.Signal) -> Decision:
 
 def _not_awaited(draft: Draft, signal: m.Signal) -> str | None:
     """Why a signal is refused; empty: it has been heard already; None: it counts."""
-    state, known = draft.state, [plan.name for plan in draft.saga.plans if plan.shape == "signal"]
-    if signal.step not in known:
+    state, plan = draft.state, draft.known(signal.step)
+    if plan is None or plan.shape != "signal":
+        known = [f"{plan.name}[…]" if plan.each else plan.name for plan in draft.saga.plans if plan.shape == "signal"]
         return f"it waits for no signal {signal.step!r}" + (f"; it has {', '.join(known)}" if known else "")
     heard, run = state.heard(signal.step), state.run(signal.step)
     if heard is not None:
         same = (heard.signal_id, heard.payload) == (signal.signal_id, signal.payload)
-        blocked = state.blocked is not None and state.blocked.step == signal.step and state.status == "running"
+        blocked = state.status == "running" and state.blocked_on(signal.step, "do")
         if same or not blocked:
             return "" if same else f"another signal {signal.step} came before this one"
-    if state.status != "running":
+    if state.status != "running" or state.turning is not None:
         return "it is being undone and waits for no signal any more"
     if run is not None and run.status not in AWAITED:
         return f"{signal.step} is over and waits for no signal any more"
@@ -55,8 +55,6 @@ def wait_on(draft: Draft, plan: StepPlan, run: StepRun) -> None:
     It is left to the caller to move on.
     """
     late = run.attempt.expires is not None and draft.at >= run.attempt.expires
-    if run.status != "outstanding":
-        return
     heard = draft.state.heard(run.step)
     if heard is not None:
         _take(draft, plan, heard)

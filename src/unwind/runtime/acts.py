@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from unwind.core.acts import refusal
+from unwind.core.acts import Mend, held_up, in_need, refusal
 from unwind.core.foresight import cancel_refused
-from unwind.core.messages import ResolveStep, RetryStep, SkipStep
+from unwind.core.messages import Direction, ResolveStep, RetryStep, SkipStep
 from unwind.core.rules import must_undo
-from unwind.core.state import State
+from unwind.core.state import State, StepRun
 from unwind.runtime.situation import Situation, named
 
 
@@ -39,48 +39,63 @@ def _pause(told: Situation) -> str:
 
 
 def _resume(told: Situation) -> str:
-    state, awaited = told.state, told.awaited()
+    state, awaited = told.state, told.all_awaited()
     pause = "The pause ends. " if state.paused else ""
-    if awaited is None:
+    if not awaited:
         if state.scheduled and state.begin_at > told.now:
             return f"{pause}It begins at its time."
-        if state.blocked is None:
+        if not state.blocks:
             return f"{pause}It goes on now."
-        return f"{pause}Tries {named(state.blocked.direction, state.blocked.step)} again now."
-    direction, run = awaited
+        blocked = " and ".join(named(block.direction, block.step) for block in state.blocks)
+        return f"{pause}Tries {blocked} again now."
+    return pause + " ".join(_driven(told, direction, run) for direction, run in awaited)
+
+
+def _driven(told: Situation, direction: Direction, run: StepRun) -> str:
+    """What resuming does to one thing under way."""
     what = named(direction, run.step)
     if run.status == "backoff":
         attempts = told.attempts(run.step, direction)
         of = f" of {attempts}" if attempts else ""
-        return f"{pause}Ends the backoff and tries {what} again now: attempt {run.attempt.number + 1}{of}."
+        return f"Ends the backoff and tries {what} again now: attempt {run.attempt.number + 1}{of}."
     if run.waits:
-        return f"{pause}Leaves {what} to wait on."
+        return f"Leaves {what} to wait on."
     if run.command is None:
-        return f"{pause}Leaves {what} to run on."
-    return f"{pause}Sends {what} again now, under the same id, with a new timeout; harmless to repeat."
+        return f"Leaves {what} to run on."
+    return f"Sends {what} again now, under the same id, with a new timeout; harmless to repeat."
 
 
-def _what(told: Situation) -> str:
-    """What is blocked, or waits for its next attempt."""
-    blocked, awaited = told.state.blocked, told.awaited()
-    if blocked is not None:
-        return named(blocked.direction, blocked.step)
-    return named(awaited[0], awaited[1].step) if awaited else "it"
+def _what(told: Situation, mend: type[Mend]) -> str:
+    """What is blocked, or waits for its next attempt, and takes that act."""
+    found = [named(*one) for one in in_need(told.state, mend) if not refusal(told.state, mend, *one)]
+    return found[0] if len(found) == 1 else f"the step that is named, one of {', '.join(found)},"
 
 
 def _retry(told: Situation) -> str:
-    return f"Begins a fresh attempt at {_what(told)} now, with another command if one is given."
+    return f"Begins a fresh attempt at {_what(told, RetryStep)} now, with another command if one is given."
 
 
 def _resolve(told: Situation) -> str:
-    return f"Takes {_what(told)} as done by hand, keeps the evidence, and goes on."
+    return f"Takes {_what(told, ResolveStep)} as done by hand, keeps the evidence, and goes on."
 
 
 def _skip(told: Situation) -> str:
     blocked = told.state.blocked
     if blocked is not None and blocked.direction == "undo" and blocked.step in told.state.targets:
-        return f"Leaves {blocked.step} as it is for good, names it in left_undone, and goes on."
-    return f"Leaves {_what(told)} out and goes on."
+        what = blocked.step if len(told.state.blocks) == 1 else _what(told, SkipStep)
+        return f"Leaves {what} as it is for good, names it in left_undone, and goes on."
+    return f"Leaves {_what(told, SkipStep)} out and goes on."
+
+
+def _refused(mend: type[Mend]) -> Callable[[State], str]:
+    """Why the act would be refused, whichever step it names."""
+
+    def refused(state: State) -> str:
+        found = in_need(state, mend)
+        whys = [refusal(state, mend, *one) for one in found] or ["nothing in it is blocked"]
+        return held_up(state) or ("" if "" in whys else whys[0])
+
+    return refused
 
 
 def _never(_: State) -> str:
@@ -98,9 +113,9 @@ ACTS = {
     "cancel": Act(_cancel, cancel_refused),
     "pause": Act(_pause),
     "resume": Act(_resume),
-    "retry": Act(_retry, lambda state: refusal(state, RetryStep)),
-    "resolve": Act(_resolve, lambda state: refusal(state, ResolveStep)),
-    "skip": Act(_skip, lambda state: refusal(state, SkipStep)),
+    "retry": Act(_retry, _refused(RetryStep)),
+    "resolve": Act(_resolve, _refused(ResolveStep)),
+    "skip": Act(_skip, _refused(SkipStep)),
 }
 """Every act by its name in the API, in the order in which they are listed."""
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from unwind.core.events import CompensationStarted, Event, SagaPaused
 from unwind.core.foresight import cancel_refused
 from unwind.core.messages import Direction
 from unwind.core.pending import due
+from unwind.core.plans import key_of
 from unwind.core.rules import deadline_holds
 from unwind.core.saga import Saga
 from unwind.core.state import Blocked, ShownStatus, State, StepRun
@@ -51,6 +53,8 @@ class Explanation(Struct, frozen=True):
     sentences: tuple[str, ...]
     waits_for: WaitsFor | None
     """None once the saga has ended."""
+    waits_beside: tuple[WaitsFor, ...]
+    """What else is under way at the same time."""
     next_at: str | None
     """When the engine does something by itself at the latest; None when it has ended or is paused."""
     may: tuple[May, ...]
@@ -67,6 +71,7 @@ def explain(saga: Saga[Any] | None, state: State, log: Sequence[Event], now: int
         headline,
         tuple(sentences + [more for rule in ALSO for more in rule(told)]),
         _waits_for(told),
+        tuple(_waits_for_run(told, *one) for one in told.all_awaited()[1:]) if state.live else (),
         None if next_at is None else instant(next_at),
         tuple(may(told, name, act) for name, act in ACTS.items()),
     )
@@ -103,13 +108,12 @@ def _ended(told: Situation) -> tuple[str, list[str]]:
 def _paused(told: Situation) -> tuple[str, list[str]]:
     pause = last(told, SagaPaused)
     why = f": {said(pause.reason)}" if pause.reason else ""
-    sentences = []
-    if awaited := told.awaited():
-        direction, run = awaited
-        sentences.append(f"{named(direction, run.step)} had begun; if its answer comes, it is recorded.")
+    sentences = [
+        f"{named(direction, run.step)} had begun; if its answer comes, it is recorded."
+        for direction, run in told.all_awaited()
+    ]
     sentences.append("Nothing new begins and nothing is sent until it is resumed or cancelled.")
-    if told.state.blocked is not None:
-        sentences.append(f"It is blocked as well: {said(told.state.blocked.reason)}.")
+    sentences.extend(f"It is blocked as well: {said(block.reason)}." for block in told.state.blocks)
     return f"Paused for {told.ago(pause.at)} by {pause.actor}{why}.", sentences
 
 
@@ -123,14 +127,28 @@ def _blocked(told: Situation, blocked: Blocked) -> tuple[str, list[str]]:
         f"The reason: {said(blocked.reason)}.",
         f"The engine goes on trying every {spoken(blocked.retry_every)}, next {told.within(following)}.",
     ]
-    if blocked.direction == "undo":
-        waiting = [f"the undo of {step}" for step in state.targets[1:]]
-    else:
-        names = [] if told.saga is None else list(told.saga.by_name)
-        waiting = names[names.index(blocked.step) + 1 :] if names else []
-    if waiting:
+    if waiting := _held_back(told, blocked):
         sentences.append(f"Waiting for it: {', '.join(waiting)}.")
+    sentences += [
+        f"{named(other.direction, other.step)} needs a person as well: {said(other.reason)}."
+        for other in state.blocks[1:]
+    ]
+    sentences += [
+        f"Beside it: {_awaiting(told, direction, run)}"
+        for direction, run in told.all_awaited()
+        if not state.blocked_on(run.step, direction)
+    ]
     return f"Blocked for {told.ago(blocked.since)}: {what} needs a person.", sentences
+
+
+def _held_back(told: Situation, blocked: Blocked) -> list[str]:
+    """What cannot begin before it."""
+    saga, targets = told.saga, told.state.targets
+    name, _ = key_of(blocked.step)
+    if blocked.direction == "undo":
+        earlier = saga.by_name[name].before if saga else targets[1:]
+        return [f"the undo of {step}" for step in targets if key_of(step)[0] in earlier]
+    return [plan.name for plan in saga.plans if name in plan.before] if saga else []
 
 
 def _now(told: Situation) -> list[str]:
@@ -140,13 +158,24 @@ def _now(told: Situation) -> list[str]:
         return [f"Scheduled: it begins {told.within(told.state.begin_at)}.", "Until then nothing is done."]
     if awaited is None:
         return ["Ready to go on.", "Nothing is outstanding: it goes on as soon as the engine wakes it."]
-    direction, run = awaited
-    sentences = [_awaiting(told, direction, run)]
-    failed = failure(told, direction, run.step)
-    if failed is not None:
-        sentences.append(f"Attempt {failed.attempt} failed {told.ago(failed.at)} ago: {said(failed.reason)}.")
-    if run.status == "outstanding":
-        sentences += _if_nothing_comes(told, direction, run)
+    several = told.all_awaited()
+    turning = told.state.turning
+    sentences: list[str] = []
+    if turning is not None:
+        sentences.append(
+            f"{turning.step} failed ({said(turning.reason)}): everything is undone once what is under way has settled."
+        )
+    elif len(several) > 1:
+        sentences.append(
+            f"{len(several)} things are under way: {', '.join(named(way, run.step) for way, run in several)}."
+        )
+    for direction, run in several:
+        sentences.append(_awaiting(told, direction, run))
+        failed = failure(told, direction, run.step)
+        if failed is not None:
+            sentences.append(f"Attempt {failed.attempt} failed {told.ago(failed.at)} ago: {said(failed.reason)}.")
+        if run.status == "outstanding":
+            sentences += _if_nothing_comes(told, direction, run)
     return sentences
 
 
@@ -184,7 +213,9 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     if again < attempt.expires:
         sentences.append(f"It is sent again {told.within(again)}, under the same id, so that nothing happens twice.")
     attempts = told.attempts(run.step, direction)
-    if attempts is None:
+    if told.state.turning is not None:
+        then = "its outcome is unknown, and it is undone like the others"
+    elif attempts is None:
         then = "the definition decides what follows"
     elif attempt.number < attempts:
         then = f"attempt {attempt.number + 1} follows"
@@ -199,7 +230,7 @@ def _when_over(told: Situation, run: StepRun, at: int) -> str:
     """What comes at the end of a step that waits."""
     if run.waits == "sleep":
         return f"It goes on {told.within(at)}."
-    plan = told.saga and told.saga.by_name.get(run.step)
+    plan = told.saga and told.saga.template(run.step)
     if not plan:
         then = "the definition decides what follows"
     elif plan.on_timeout == "skip":
@@ -275,11 +306,14 @@ def _waits_for(told: Situation) -> WaitsFor | None:
         if blocked is not None:
             step, direction = blocked.step, blocked.direction
         return WaitsFor(what, step, direction, None, instant(since), None, None, None)
-    direction, run = awaited
+    return replace(_waits_for_run(told, *awaited), what=what, since=instant(since))
+
+
+def _waits_for_run(told: Situation, direction: Direction, run: StepRun) -> WaitsFor:
+    what, since = _kind_of(told, direction, run)
     participant = run.command.service if run.command else None
-    attempts = told.attempts(run.step, direction)
-    number, sent = run.attempt.number, times_sent(told, run)
-    return WaitsFor(what, run.step, direction, participant, instant(since), number, attempts, sent)
+    attempts, sent = told.attempts(run.step, direction), times_sent(told, run)
+    return WaitsFor(what, run.step, direction, participant, instant(since), run.attempt.number, attempts, sent)
 
 
 def _kind_and_since(told: Situation) -> tuple[What, int]:
@@ -290,7 +324,10 @@ def _kind_and_since(told: Situation) -> tuple[What, int]:
         return "operator", state.blocked.since
     if awaited is None:
         return ("time" if state.begin_at > told.now else "wake-up"), told.log[-1].at
-    direction, run = awaited
+    return _kind_of(told, *awaited)
+
+
+def _kind_of(told: Situation, direction: Direction, run: StepRun) -> tuple[What, int]:
     if run.status == "backoff":
         failed = failure(told, direction, run.step)
         return "backoff", run.attempt.at if failed is None else failed.at

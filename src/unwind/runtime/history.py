@@ -11,6 +11,7 @@ from unwind.core.events import (
     CompensationStarted,
     DomainRecorded,
     Event,
+    ItemsListed,
     ResolvedByHand,
     RetryOrdered,
     SagaBlocked,
@@ -28,6 +29,7 @@ from unwind.core.events import (
     StepSkipped,
     StepStarted,
     StepUnknown,
+    TurningRound,
     UndoDone,
     UndoFailed,
     UndoRetried,
@@ -49,6 +51,8 @@ Act = Literal[
     "resolved",
     "skipped",
     "signalled",
+    "settling",
+    "listed",
 ]
 
 
@@ -241,6 +245,8 @@ def _tell_act(
     | RetryOrdered
     | ResolvedByHand
     | SignalReceived
+    | TurningRound
+    | ItemsListed
     | SagaStarted
     | SagaCompleted
     | SagaCompensated
@@ -269,6 +275,10 @@ def _tell_act(
             story.acts.append(entry)
         case SignalReceived():
             story.act(event.at, "signalled", event.step, event.actor)
+        case TurningRound():
+            story.act(event.at, "settling", event.step, "", event.reason)
+        case ItemsListed():
+            story.act(event.at, "listed", event.step, "", ", ".join(key for key, _ in event.items) or "no items")
         case SagaStarted() | SagaCompleted() | SagaCompensated() | DomainRecorded():
             return
         case _:

@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from unwind.core.events import Event, SagaEvent, SagaPaused, StepFailed, UndoFailed
 from unwind.core.messages import Direction
-from unwind.core.rules import awaited_action
+from unwind.core.rules import awaited_action, settling
 from unwind.core.saga import Saga
-from unwind.core.state import State, StepRun
+from unwind.core.state import AWAITED, State, StepRun
 
 SECOND = 1_000_000
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -34,24 +34,33 @@ class Situation(Struct, frozen=True):
         """When that will be."""
         return f"in {spoken(at - self.now)}" if at > self.now else "any moment now"
 
-    def awaited(self) -> tuple[Direction, StepRun] | None:
-        """The step, or undo, that has begun and is not over; or the action whose end its undo waits for."""
+    def all_awaited(self) -> list[tuple[Direction, StepRun]]:
+        """The steps, or undos, that have begun and are not over, the latest first.
+
+        Of a saga that is being undone also the actions that must end before their undo may begin.
+        """
         state = self.state
-        if state.undo is not None:
-            return "undo", state.undo
+        found: list[tuple[Direction, StepRun]] = [("undo", undo) for undo in reversed(state.undos)]
         for run in reversed(state.runs):
-            if state.status == "running" and run.status in {"outstanding", "backoff"}:
-                return "do", run
-            if self.saga and run.step in state.targets[:1] and awaited_action(state, self.saga.by_name[run.step], run):
-                return "do", run
-        return None
+            if state.status == "running" and run.status in AWAITED:
+                if state.turning is None or run in settling(state):
+                    found.append(("do", run))
+            elif run.status == "outstanding" and self.saga:
+                plan = self.saga.template(run.step)
+                if plan is not None and awaited_action(state, plan, run):
+                    found.append(("do", run))
+        return found
+
+    def awaited(self) -> tuple[Direction, StepRun] | None:
+        """The latest of them."""
+        return next(iter(self.all_awaited()), None)
 
     def attempts(self, step: str, direction: Direction) -> int | None:
         """How many attempts a step, or its undo, has."""
         if self.saga is None:
             return None
-        plan = self.saga.by_name[step]
-        return (plan.retry if direction == "do" else plan.undo_retry).attempts
+        plan = self.saga.template(step)
+        return None if plan is None else (plan.retry if direction == "do" else plan.undo_retry).attempts
 
 
 def spoken(micros: int) -> str:
@@ -65,7 +74,8 @@ def spoken(micros: int) -> str:
 
 def times_sent(told: Situation, run: StepRun) -> int | None:
     """How often the command was due to be sent in this attempt; a pause holds it back, a block makes it rarer."""
-    attempt, blocked = run.attempt, told.state.blocked
+    attempt = run.attempt
+    blocked = next((block for block in told.state.blocks if block.step == run.step), None)
     if run.command is None or run.status == "backoff" or attempt.expires is None:
         return None
     until = last(told, SagaPaused).at if told.state.paused else told.now

@@ -50,7 +50,7 @@ class StateCache:
         self._held -= self._large.pop(state.saga_id, 0)
         if len(state.context) < LARGE:
             return
-        sent = [run.command for run in (*state.runs, state.undo) if run is not None]
+        sent = [run.command for run in (*state.runs, *state.undos)]
         size = len(state.context) + sum(len(command.payload) for command in sent if command is not None)
         self._large[state.saga_id] = size
         self._held += size

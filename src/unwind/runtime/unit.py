@@ -70,7 +70,7 @@ def writes_row(decided: Decided) -> bool:
         decided.token is not None
         or before.status != after.status
         or before.paused != after.paused
-        or (before.blocked is None) != (after.blocked is None)
+        or bool(before.blocks) != bool(after.blocks)
         or before.scheduled != after.scheduled
     )
 
@@ -131,12 +131,12 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return pending(after)
     if after.paused:
         return ()
-    undo = after.undo
-    if undo is not None:
-        return [effect_of(after, "undo", undo)] if undo.status == "outstanding" and undo != before.undo else ()
+    effects: list[Effect] = []
     if after.status != "running":
-        return ()
-    effects = []
+        for undo in after.undos:
+            if undo.status == "outstanding" and undo not in before.undos:
+                effects.append(effect_of(after, "undo", undo))  # noqa: PERF401 - as below
+        return effects
     for run in after.runs:
         if run.status == "outstanding" and not run.waits and run not in before.runs:
             effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path

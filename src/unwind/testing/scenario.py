@@ -147,6 +147,7 @@ class Scenario(Generic[C]):
         self.records: list[Record] = []
         """The domain events that go with it."""
         self.verdict: Verdict = "ignored"
+        self.reason = ""
         """What the last input was answered."""
 
     @property
@@ -231,7 +232,7 @@ class Scenario(Generic[C]):
 
     def _apply(self, message: Input) -> str:
         decision = decide(self.saga, self.state, message, Moment(self.now, self.jitter, self.worker))
-        self.state, self.verdict = decision.state, decision.verdict
+        self.state, self.verdict, self.reason = decision.state, decision.verdict, decision.reason
         self.happened += decision.events
         self.records += decision.records
         self.log += decision.events
@@ -240,7 +241,7 @@ class Scenario(Generic[C]):
         return decision.reason
 
     def _with_attempt(self, reply: Reply) -> Reply:
-        run = self.state.undo if reply.direction == "undo" else self.state.run(reply.step)
+        run = self.state.undo_of(reply.step) if reply.direction == "undo" else self.state.run(reply.step)
         if reply.attempt != CURRENT:
             return reply
         return replace(reply, attempt=1 if run is None else run.attempt.number)

@@ -1,0 +1,115 @@
+"""Which step may begin next and which may be undone next, where not all come one after another."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from unwind.core.plans import StepPlan, item_step, key_of
+from unwind.core.saga import Saga
+from unwind.core.state import AWAITED, State
+
+_OVER = frozenset(("done", "skipped"))
+
+
+def next_to_begin(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
+    """The first step, in the order of the declaration, before which everything is over; none of those `tried`."""
+    runs = state.runs
+    if saga.flat:
+        if len(runs) == len(saga.plans) or (runs and runs[-1].status in AWAITED):
+            return None
+        plan = saga.plans[len(runs)]
+        return None if plan.name in tried else plan
+    return next(_startable(saga, _Progress(saga, state), tried), None)
+
+
+def all_over(saga: Saga[Any], state: State) -> bool:
+    """Whether every step is done or skipped. For what `next_to_begin` leaves nothing of."""
+    if saga.flat:
+        return len(state.runs) == len(saga.plans) and state.runs[-1].status in _OVER
+    progress = _Progress(saga, state)
+    return all(progress.over(plan.name) for plan in saga.plans)
+
+
+class _Progress:
+    """How far each step of one state is, by name."""
+
+    def __init__(self, saga: Saga[Any], state: State) -> None:
+        self.saga = saga
+        self.runs = {run.step: run.status for run in state.runs}
+        self.listed = {listed.step: [key for key, _ in listed.items] for listed in state.items}
+        self.items = state.items
+
+    def over(self, name: str, key: str = "") -> bool:
+        """Of a step of a `ForEach`: for that item; without a key, for all of them."""
+        plan = self.saga.by_name[name]
+        if plan.shape == "each":
+            return name in self.listed or self.runs.get(name) in _OVER
+        if not plan.each:
+            return self.runs.get(name) in _OVER
+        if key:
+            return self.runs.get(item_step(name, key)) in _OVER
+        keys = self.listed.get(plan.each)
+        if keys is None:
+            return self.runs.get(plan.each) in _OVER
+        return all(self.runs.get(item_step(name, each)) in _OVER for each in keys)
+
+    def may_begin(self, name: str, after: tuple[str, ...], key: str = "") -> bool:
+        begun = name in self.runs or name in self.listed
+        return not begun and all(self.over(other, key) for other in after)
+
+    def under_way(self, each: str) -> set[str]:
+        """The items of a `ForEach` of which something was begun and not all is over."""
+        plans = [plan for plan in self.saga.plans if plan.each == each]
+        return {
+            key
+            for key in self.listed[each]
+            if any(item_step(plan.name, key) in self.runs for plan in plans)
+            and not all(self.over(plan.name, key) for plan in plans)
+        }
+
+
+def _startable(saga: Saga[Any], progress: _Progress, tried: Collection[str]) -> Iterator[StepPlan]:
+    for plan in saga.plans:
+        if plan.each:
+            yield from _startable_items(saga, progress, plan, tried)
+        elif plan.name not in tried and progress.may_begin(plan.name, plan.after):
+            yield plan
+
+
+def _startable_items(
+    saga: Saga[Any], progress: _Progress, plan: StepPlan, tried: Collection[str]
+) -> Iterator[StepPlan]:
+    if plan.each not in progress.listed:
+        return
+    group = saga.by_name[plan.each].step
+    under_way = progress.under_way(plan.each)
+    for key in progress.listed[plan.each]:
+        name = item_step(plan.name, key)
+        free = key in under_way or len(under_way) < group.at_once
+        own = saga.plan(name, progress.items)
+        if own is not None and free and name not in tried and progress.may_begin(name, plan.after, key):
+            yield own
+
+
+def next_to_undo(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
+    """The first target that nothing holds back which is still to be undone: what was begun after it, in its branch."""
+    begun = {undo.step for undo in state.undos}
+    if saga.flat:
+        if begun or not state.targets or state.targets[0] in tried:
+            return None
+        return saga.by_name[state.targets[0]]
+    ahead: dict[str, set[str]] = {}
+    for target in state.targets:
+        name, key = key_of(target)
+        if target not in begun and target not in tried and not _held_back(saga, name, key, ahead):
+            return saga.plan(target, state.items)
+        ahead.setdefault(name, set()).add(key)
+    return None
+
+
+def _held_back(saga: Saga[Any], name: str, key: str, ahead: dict[str, set[str]]) -> bool:
+    """Whether one of those ahead of it, by name and keys, comes after it in the definition."""
+    group = saga.by_name[name].each
+    return any(
+        name in saga.by_name[other].before and (not group or saga.by_name[other].each != group or key in keys)
+        for other, keys in ahead.items()
+    )
