@@ -16,8 +16,9 @@ from unittest.mock import patch
 import msgspec
 from msgspec.structs import replace
 
-from unwind.core import advance, barrier, decide, evolve, pending, rules, waits
+from unwind.core import advance, barrier, decide, evolve, flow, pending, rules, waits
 from unwind.core.events import UndoDone
+from unwind.core.state import AWAITED
 from unwind.ports import Committed, Move, StreamAppend, Unit
 from unwind.runtime import inbox, loop, unit
 from unwind.runtime.clock import StoreTime
@@ -86,12 +87,12 @@ def blocked_saga_sleeps() -> Patches:
     right = pending.due
 
     def due(saga: Any, now: int) -> int | None:
-        return NEVER if saga.blocked is not None and not saga.paused else right(saga, now)
+        return NEVER if saga.blocks and not saga.paused else right(saga, now)
 
     return [
         swap(unit, "due", due),
         swap(loop, "due", due),
-        swap(loop, "resend_due", lambda saga, now: saga.blocked is None),
+        swap(loop, "resend_due", lambda saga, now: not saga.blocks),
     ]
 
 
@@ -132,7 +133,59 @@ def wait_ends_before_its_time() -> Patches:
 @mutant
 def signal_counts_for_a_step_that_is_over() -> Patches:
     """Rule 12."""
-    return [swap(waits, "_not_awaited", lambda draft, signal: None)]
+    right = waits._not_awaited
+
+    def not_awaited(draft: Any, signal: Any) -> str | None:
+        return None if draft.known(signal.step) else right(draft, signal)
+
+    return [swap(waits, "_not_awaited", not_awaited)]
+
+
+@mutant
+def failing_branch_waits_for_nobody() -> Patches:
+    """Rule 13."""
+    return [swap(rules, "settling", lambda state: [])]
+
+
+@mutant
+def branches_are_undone_in_any_order() -> Patches:
+    """Rule 4."""
+    return [swap(flow, "_held_back", lambda *_: False)]
+
+
+@mutant
+def group_is_over_when_one_item_is() -> Patches:
+    """Rule 1."""
+    right = flow._Progress.over
+
+    def over(self: Any, name: str, key: str = "") -> bool:
+        keys = self.listed.get(self.saga.by_name[name].each, ())
+        return any(right(self, name, each) for each in keys) if keys and not key else right(self, name, key)
+
+    return [swap(flow._Progress, "over", over)]
+
+
+@mutant
+def every_item_begins_at_once() -> Patches:
+    """Rule 14: only so many at the same time."""
+    return [swap(flow._Progress, "under_way", lambda self, each: set(self.listed[each]))]
+
+
+@mutant
+def only_the_latest_branch_wakes_the_saga() -> Patches:
+    """Design 2.1.1: every branch has its own clock."""
+
+    def latest(state: Any, now: int) -> int | None:
+        awaited = [run for run in state.runs if run.status in AWAITED][-1:]
+        return pending._next_of(awaited[0], now) if awaited else None
+
+    return [swap(pending, "_next_forward", latest)]
+
+
+@mutant
+def what_settles_begins_the_next_step() -> Patches:
+    """Rule 13."""
+    return [swap(advance, "_goes_forward", lambda draft: draft.state.status == "running")]
 
 
 @mutant
@@ -208,7 +261,7 @@ def saga_is_in_two_batches() -> Patches:
     def speculating(self: Any, *args: Any) -> Any:
         made = right(self, *args)
         if made is not None and made.events:
-            self._cache[made.after.saga_id] = made.after
+            self._cache.keep(made.after)
         return made
 
     def take(self: inbox.Inbox, limit: int) -> inbox.Batch:
@@ -235,7 +288,8 @@ def unknown_commit_is_believed() -> Patches:
         return await right(self, decided, now)
 
     def disbelieve(self: Any, batch: inbox.Batch) -> None:
-        self._cache.update({saga_id: state for saga_id, state in self.believed.items() if saga_id in batch})
+        for saga_id in self.believed.keys() & batch.keys():
+            self._cache.keep(self.believed[saga_id])
         self._inbox.release(batch)
 
     return [swap(loop.Loop, "_commit", commit), swap(loop.Loop, "_disbelieve", disbelieve)]
@@ -476,6 +530,8 @@ def hunt(name: str, first: int = 0, within: int = WITHIN) -> tuple[int, tuple[st
         for seed in range(first, first + within):
             world = World(seed).run()
             if world.violations:
+                if world.violations[0][0] == "worker_failed":
+                    raise RuntimeError(f"{name} was not planted but broke the worker; mend it: {world.violations[0]}")
                 return seed, world.violations[0]
     return None
 

@@ -5,17 +5,18 @@ from functools import cache
 from typing import Any
 
 import pytest
-from tests.core.trips import Trip, approval, booking, errand, nap, trip
-from tests.core.walk import YES, Place, Way, walk
+from tests.core.trips import Trip, approval, booking, errand, nap, parcels, trip
+from tests.core.walk import KEYS, YES, Place, Way, walk
 
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.events import CompensationStarted, StepSkipped, StepStarted
+from unwind.core.groups import Parallel
 from unwind.core.messages import Moment, Reply, Resume, Signal, Tick
 from unwind.core.pending import due, pending, resend_due
 from unwind.core.rules import waiting
 from unwind.core.saga import Saga
-from unwind.core.steps import Kind
+from unwind.core.steps import Kind, Retry
 
 HOUR = timedelta(hours=1)
 SAGAS: dict[str, Saga[Trip]] = {
@@ -37,6 +38,25 @@ SAGAS: dict[str, Saga[Trip]] = {
         booking("a"), booking("b", Kind.PIVOT), booking("c", Kind.RETRIABLE), deadline=HOUR
     ),
 }
+ONCE: Any = {"retry": Retry.none(), "undo_retry": Retry.none()}
+a, b, c = (booking(name, **ONCE) for name in "abc")
+SAGAS |= {
+    "two steps side by side": trip(Parallel(a, booking("b")), deadline=HOUR),
+    "a step beside an action": trip(Parallel(a, errand("b", **ONCE)), deadline=HOUR),
+    "a step beside an approval": trip(Parallel(booking("a"), approval("b")), deadline=HOUR),
+    "a step beside a sleep, and a step": trip(Parallel(booking("a"), nap("b")), c, deadline=HOUR),
+    "a step, and two beside each other": trip(a, Parallel(b, c), deadline=HOUR),
+    "two beside each other, and a step": trip(Parallel(a, b), c, deadline=HOUR),
+    "a step beside a sequence of two": trip(Parallel(a, [b, c]), deadline=HOUR),
+    "three side by side": trip(Parallel(a, b, c), deadline=HOUR),
+    "the pivot, and two beside each other": trip(
+        booking("a", Kind.PIVOT), Parallel(booking("b", Kind.RETRIABLE), booking("c", Kind.RETRIABLE)), deadline=HOUR
+    ),
+    "a step for each of two": trip(parcels(a, of=KEYS), deadline=HOUR),
+    "a step for each of two, one at a time": trip(parcels(a, of=KEYS, at_once=1), deadline=HOUR),
+    "a step for none, and a step": trip(parcels(booking("a"), of=()), booking("b"), deadline=HOUR),
+    "a step for each of two, and a step": trip(parcels(a, of=KEYS), b, deadline=HOUR),
+}
 AT = Moment(0, 0.0, "w1")
 STATES = {
     "one step": 100,
@@ -54,6 +74,19 @@ STATES = {
     "a step, a sleep and an approval": 510,
     "three steps": 1728,
     "three steps, the second the pivot": 242,
+    "two steps side by side": 1100,
+    "a step beside an action": 907,
+    "a step beside an approval": 338,
+    "a step beside a sleep, and a step": 254,
+    "a step, and two beside each other": 346,
+    "two beside each other, and a step": 342,
+    "a step beside a sequence of two": 696,
+    "three side by side": 2750,
+    "the pivot, and two beside each other": 307,
+    "a step for each of two": 242,
+    "a step for each of two, one at a time": 97,
+    "a step for none, and a step": 100,
+    "a step for each of two, and a step": 342,
 }
 
 

@@ -13,6 +13,7 @@ from unwind.core.pending import due
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
 
+KEYS = ("x", "y")
 YES, NO = Raw(b'{"code":"x"}'), Raw(b'{"code":"no"}')
 OUTCOMES: tuple[Literal["ok", "refused", "failed"], ...] = ("ok", "refused", "failed")
 DIRECTIONS: tuple[Literal["do", "undo"], ...] = ("do", "undo")
@@ -45,16 +46,25 @@ def shape(state: State) -> Any:
     runs = tuple(of(run) for run in state.runs)
     heard = tuple((signal.step, bytes(signal.payload)) for signal in state.signals)
     flags = state.paused, state.pivoted, state.turning is not None
-    return heard, state.status, runs, state.targets, undos, blocked, flags, state.items
+    return heard, state.status, runs, state.targets, undos, blocked, flags, tuple(listed.step for listed in state.items)
+
+
+def every_step(saga: Saga[Trip]) -> Iterator[str]:
+    """Every step by name, and for each item; the items are the same in every saga that is walked through."""
+    for plan in saga.plans:
+        yield plan.name
+        if plan.each:
+            yield from (f"{plan.name}[{key}]" for key in KEYS)
 
 
 def inputs(saga: Saga[Trip]) -> Iterator[Input]:
     """Every input, forged ones among them."""
     yield from (Start("saga-1", Raw(b"{}")), Cancel("a"), Pause("a"), Resume("a"))
-    for plan in saga.plans:
-        if plan.shape == "signal":
-            yield from (Signal(plan.name, YES), Signal(plan.name, NO))
-    for step in saga.by_name:
+    for step in every_step(saga):
+        plan = saga.template(step)
+        if plan is not None and plan.shape == "signal":
+            yield from (Signal(step, YES), Signal(step, NO))
+    for step in every_step(saga):
         for direction in DIRECTIONS:
             for outcome in OUTCOMES:
                 yield from (Reply(step, direction, outcome, attempt, YES) for attempt in (1, 2, 3))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,6 +10,7 @@ from unwind.core.barrier import TOMBSTONE
 from unwind.core.codec import SAGA_EVENTS
 from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
 from unwind.stores.inline import run_inline
+from unwind.testing.simulator.definitions import every_step
 from unwind.testing.simulator.laws import LIVE, Law, Model
 
 if TYPE_CHECKING:
@@ -108,17 +109,17 @@ class Checker:
                 continue
             self.world.counts[model.status] += 1
             want = 1 if model.status == "completed" else 0
-            for plan in saga.plans:
-                if plan.shape == "record" or plan.waits:
+            for step in every_step(saga):
+                plan = saga.by_name[step.partition("[")[0]]
+                if plan.shape in {"record", "each"} or plan.waits:
                     continue
-                effects = self._effects(saga_id, plan.name, plan.shape)
-                if plan.name in model.by_hand:
-                    self._check_once(saga_id, plan.name, effects)
+                effects = self._effects(saga_id, step, plan.shape)
+                if step in model.by_hand:
+                    self._check_once(saga_id, step, effects)
                     continue
-                self._check_effects(
-                    saga_id, plan.name, effects, 0 if model.steps.get(plan.name, {}).get("st") == "skipped" else want
-                )
-            self._check_undo_order(saga_id, saga, model)
+                happened = step in model.every_step() and model.steps.get(step, {}).get("st") != "skipped"
+                self._check_effects(saga_id, step, effects, want if happened else 0)
+            self._check_undo_order(saga_id, model)
             self._check_notes(saga_id, model)
 
     def _effects(self, saga_id: str, step: str, shape: str) -> Sequence[str]:
@@ -141,7 +142,7 @@ class Checker:
         elif do - undo < want:
             self.world.violate("effect_missing", saga_id, step, f"{do} done, {undo} undone")
 
-    def _check_undo_order(self, saga_id: str, saga: Any, model: Model) -> None:
+    def _check_undo_order(self, saga_id: str, model: Model) -> None:
         undone = sorted(
             (at, step)
             for service in self.world.services.values()
@@ -149,9 +150,8 @@ class Checker:
             # What a person took over may have been on its way to its participant all the same.
             if owner == saga_id and direction == "undo" and step not in model.by_hand
         )
-        order = [plan.name for plan in saga.plans]
-        positions = [order.index(step) for _, step in undone]
-        if positions != sorted(positions, reverse=True):
+        steps = [step for _, step in undone]
+        if any(model.stands_before(one, other) for place, one in enumerate(steps) for other in steps[place + 1 :]):
             self.world.violate("effects_undone_out_of_order", saga_id, str(undone))
 
     def _check_notes(self, saga_id: str, model: Model) -> None:

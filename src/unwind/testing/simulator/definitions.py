@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from unwind.core.events import Record
+from unwind.core.groups import ForEach, OfItem, Parallel, Part
 from unwind.core.messages import Direction
 from unwind.core.saga import Saga
 from unwind.core.steps import (
@@ -34,6 +35,11 @@ SERVICES = ("alpha", "beta")
 UNDO_ATTEMPTS = 4
 WAITS = 0.06
 """Share of steps that wait for a signal or for time."""
+GROUPED = 0.5
+"""Share of definitions in which not all steps come one after another."""
+DEPTH = 3
+"""How deep groups stand inside one another."""
+KEYS = ("x", "y", "z")
 
 
 class SimContext(Struct, frozen=True):
@@ -144,12 +150,17 @@ class SimActionStep(_SimStep, ActionStep[SimContext, Answered]):
     lease = timedelta(seconds=6)
 
     async def run(self, context: SimContext, call: ActionCall) -> Answered | Refusal:
-        result: Answered | Refusal = await OUTSIDE.act(context.saga, self.name, "do")
+        result: Answered | Refusal = await OUTSIDE.act(context.saga, _step_of(call), "do")
         return result
 
     async def compensate(self, context: SimContext, call: ActionCall) -> Refusal | None:
-        await OUTSIDE.act(context.saga, self.name, "undo")
+        await OUTSIDE.act(context.saga, _step_of(call), "undo")
         return None
+
+
+def _step_of(call: ActionCall) -> str:
+    """The step with its item, if it has one."""
+    return call.effect_id.split("/")[1]
 
 
 class SimRecordStep(_SimStep, RecordStep[SimContext]):
@@ -224,8 +235,64 @@ def definition(number: int) -> Saga[SimContext]:
     return Saga(
         f"saga_{number}",
         context=SimContext,
-        steps=steps,
+        steps=_grouped(steps, random.Random(f"groups of {number}")),
         deadline=timedelta(seconds=rng.choice((15, 30, 1000))),
         on_started=lambda context: [note(context.saga, "started")],
         on_compensated=lambda context: [note(context.saga, "compensated")],
     )
+
+
+def _grouped(steps: list[Step[SimContext, Any]], rng: random.Random) -> list[Part[SimContext]]:
+    """The same steps, some of them side by side or for each item; never the pivot."""
+    if rng.random() >= GROUPED:
+        return [*steps]
+    pivot = next((index for index, step in enumerate(steps) if step.kind is Kind.PIVOT), len(steps))
+    return [*_parts(steps[:pivot], rng, DEPTH), *steps[pivot : pivot + 1], *_parts(steps[pivot + 1 :], rng, DEPTH)]
+
+
+def _parts(
+    steps: list[Step[SimContext, Any]], rng: random.Random, depth: int, *, item: bool = False
+) -> list[Part[SimContext]]:
+    """A sequence of these steps, cut into groups at random."""
+    parts: list[Part[SimContext]] = []
+    left = steps
+    while left:
+        size = rng.choice((1, 2, 3, 4))
+        some, left = left[:size], left[size:]
+        drawn = rng.random()
+        if depth and len(some) > 1 and drawn < 0.6:
+            cut = rng.randrange(1, len(some))
+            branches = [_parts(branch, rng, depth - 1, item=item) for branch in (some[:cut], some[cut:])]
+            parts.append(Parallel(*branches))
+        elif depth and not item and drawn < 0.75:
+            keys = KEYS[: rng.choice((0, 1, 2, 2, 3))]
+            group = ForEach(
+                f"each_{some[0].name}",
+                _parts(some, rng, depth - 1, item=True),
+                items=lambda _, keys=keys: {key: key for key in keys},  # type: ignore[misc]
+                of=str,
+                at_once=rng.choice((1, 2, 9)),
+            )
+            parts.append(group)
+        else:
+            parts += [_for_item(step) for step in some] if item else some
+    return parts
+
+
+def _for_item(step: Step[SimContext, Any]) -> Step[SimContext, Any]:
+    """The same step, of a class that is done for each item."""
+    step.__class__ = _KEYED[type(step)]
+    return step
+
+
+_KEYED: dict[type, type] = {
+    cls: type(cls.__name__, (OfItem, cls), {})
+    for cls in (SimCommandStep, SimActionStep, SimRecordStep, SimSignalStep, SimSleepStep)
+}
+
+
+def every_step(saga: Saga[SimContext]) -> list[str]:
+    """Every step that such a saga may have, once for each item that there may be."""
+    return [
+        name for plan in saga.plans for name in ([f"{plan.name}[{key}]" for key in KEYS] if plan.each else [plan.name])
+    ]

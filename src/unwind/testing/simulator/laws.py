@@ -8,6 +8,7 @@ from typing import Any
 
 from unwind.core import events as e
 from unwind.core import messages as m
+from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
 from unwind.core.steps import Kind
 
@@ -26,19 +27,21 @@ class Model:
     def __init__(self, saga: Saga[Any]) -> None:
         """`saga` gives the names and kinds of the steps."""
         self.saga = saga
-        self.names = [plan.name for plan in saga.plans]
         self.undoable = {plan.name for plan in saga.plans if plan.undoable}
         self.pivot = next((plan.name for plan in saga.plans if plan.kind is Kind.PIVOT), None)
         self.plans = {plan.name: plan for plan in saga.plans}
         self.version = 0
         self.status = "new"
         self.paused = False
-        self.blocked: tuple[int, int] | None = None
+        self.blocks: dict[tuple[str, str], tuple[int, int]] = {}
+        """What needs a person: since when, and how often it is tried again."""
+        self.turning = False
+        self.items: dict[str, list[str]] = {}
         self.deadline: int | None = None
         self.begin_at = 0
         self.steps: dict[str, dict[str, Any]] = {}
         self.targets: list[str] = []
-        self.undo: dict[str, Any] | None = None
+        self.undos: dict[str, dict[str, Any]] = {}
         self.ended_at = 0
         self.notes = 0
         self.signals: set[str] = set()
@@ -61,17 +64,28 @@ class Model:
         self.status, self.deadline, self.begin_at = "running", event.deadline, event.begin_at
 
     def _StepStarted(self, event: e.StepStarted) -> None:  # noqa: N802
+        self._begins(event.step, event.at)
+        self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
+        if len(self._under_way(event.step)) > self._at_once(event.step):
+            raise Law("more_items_at_once_than_allowed")
+
+    def _ItemsListed(self, event: e.ItemsListed) -> None:  # noqa: N802
+        self._begins(event.step, event.at)
+        self.items[event.step] = [key for key, _ in event.items]
+
+    def _begins(self, step: str, at: int) -> None:
         self._forward("step_started")
-        if event.step in self.steps or event.step != self.names[len(self.steps)]:
+        if step in self.steps or step in self.items or not self._known(step):
             raise Law("step_out_of_order")
         if self.paused:
             raise Law("work_begun_while_paused")
-        if event.at < self.begin_at:
+        if self.turning:
+            raise Law("step_started_after_another_had_failed")
+        if at < self.begin_at:
             raise Law("begun_before_its_time")
-        if any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
+        if not all(self._over(name) for name in self.every_step() if self.stands_before(name, step)):
             raise Law("step_started_before_the_last_one_was_done")
-        self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
-        self.blocked = None
+        self._calm(step, "do")
 
     def _StepSkipped(self, event: e.StepSkipped) -> None:  # noqa: N802
         self._forward("step_skipped")
@@ -79,6 +93,7 @@ class Model:
         if event.actor and not waits:
             self._by_hand(event.step)
         if event.step not in self.steps:
+            self._begins(event.step, event.at)
             self.steps[event.step] = {"st": "skipped", "n": 0}
         elif waits:
             if not event.actor and event.at < self.steps[event.step]["expires"]:
@@ -88,7 +103,7 @@ class Model:
             raise Law("skipped_what_may_have_to_be_undone")
         else:
             self._end(event.step, "skipped", ("out", "backoff"))
-        self.blocked = None
+        self._calm(event.step, "do")
 
     def _StepDone(self, event: e.StepDone) -> None:  # noqa: N802
         self._forward("step_done")
@@ -98,26 +113,28 @@ class Model:
         if step["waits"] == "signal" and event.step not in self.signals | self.by_hand:
             raise Law("done_without_its_signal")
         self._end(event.step, "done", ("out", "backoff"))
-        self.blocked = None
+        self._calm(event.step, "do")
 
     def _StepRefused(self, event: e.StepRefused) -> None:  # noqa: N802
         self._forward("step_refused")
         self._end(event.step, "refused", ("out", "backoff"))
-        self.blocked = None
+        self._calm(event.step, "do")
 
     def _StepUnknown(self, event: e.StepUnknown, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
-        self._over(event, "do", self._step(event.step), failures)
+        self._attempt_over(event, "do", self._step(event.step), failures)
         self._forward("step_unknown")
         self._end(event.step, "unknown", ("out",))
 
     def _StepFailed(self, event: e.StepFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         step = self._step(event.step)
-        self._over(event, "do", step, failures)
+        self._attempt_over(event, "do", step, failures)
         self._end(event.step, "backoff", ("out",))
         step["retry"] = event.retry_at
 
     def _StepRetried(self, event: e.StepRetried) -> None:  # noqa: N802
         self._forward("step_retried")
+        if self.turning:
+            raise Law("step_tried_again_after_another_had_failed")
         step = self._step(event.step)
         if step["st"] != "backoff" or event.attempt.number != step["n"] + 1:
             raise Law("retry_without_a_backoff")
@@ -128,35 +145,49 @@ class Model:
         if event.outcome == "refused" and event.step in self.targets:
             self.targets.remove(event.step)
 
+    def _TurningRound(self, event: e.TurningRound) -> None:  # noqa: N802
+        self._forward("turning_round")
+        if self.turning or not self._settling():
+            raise Law("settles_though_nothing_is_under_way")
+        self.turning = True
+
+    def _settling(self) -> list[str]:
+        """What is under way and is let finish when a step beside it fails."""
+        out = [name for name, step in self.steps.items() if step["st"] == "out" and not step["waits"]]
+        return [name for name in out if (name, "do") not in self.blocks]
+
     def _CompensationStarted(self, event: e.CompensationStarted) -> None:  # noqa: N802
         self._forward("compensation_started")
         pivot = self.steps.get(self.pivot or "")
         if pivot is not None and pivot["st"] != "refused":
             raise Law("turned_round_past_the_pivot")
+        if event.cause not in {"cancelled", "deadline"} and self._settling():
+            raise Law("turned_round_before_the_others_had_settled")
         expected = [
             name
             for name, step in reversed(self.steps.items())
-            if step["st"] in {"done", "unknown", "out", "backoff"} and name in self.undoable
+            if step["st"] in {"done", "unknown", "out", "backoff"} and self._template(name) in self.undoable
         ]
         if list(event.targets) != expected:
             raise Law("wrong_compensation_targets")
-        self.status, self.targets, self.blocked = "compensating", expected, None
+        self.status, self.targets, self.blocks, self.turning = "compensating", expected, {}, False
         self.paused = self.paused and event.cause != "cancelled"
 
     def _UndoStarted(self, event: e.UndoStarted) -> None:  # noqa: N802
-        if self.status != "compensating" or self.undo is not None or self.targets[:1] != [event.step]:
+        held = any(self.stands_before(event.step, other) for other in self.targets)
+        if self.status != "compensating" or event.step in self.undos or event.step not in self.targets or held:
             raise Law("undo_out_of_order")
         if self.paused:
             raise Law("work_begun_while_paused")
         do = self._step(event.step)
-        if self.plans[event.step].shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
+        if self._plan(event.step).shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
             raise Law("undo_begun_while_its_action_may_run")
-        self.undo = {"step": event.step, "st": "out", **self._clock(event.attempt)}
-        self.blocked = None
+        self.undos[event.step] = {"st": "out", **self._clock(event.attempt)}
+        self._calm(event.step, "undo")
 
     def _UndoFailed(self, event: e.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
-        self._over(event, "undo", undo, failures)
+        self._attempt_over(event, "undo", undo, failures)
         undo.update(st="backoff", retry=event.retry_at)
 
     def _UndoRetried(self, event: e.UndoRetried) -> None:  # noqa: N802
@@ -167,10 +198,14 @@ class Model:
 
     def _UndoDone(self, event: e.UndoDone) -> None:  # noqa: N802
         self._current_undo(event.step)
-        if self.targets[:1] != [event.step]:
+        self._undone(event.step)
+
+    def _undone(self, step: str) -> None:
+        if any(self.stands_before(step, other) for other in self.targets):
             raise Law("undone_out_of_order")
-        self.targets.pop(0)
-        self.undo, self.blocked = None, None
+        self.targets.remove(step)
+        self.undos.pop(step, None)
+        self._calm(step, "undo")
 
     def _ActionTakenOver(self, event: e.ActionTakenOver) -> None:  # noqa: N802
         run = self._current_undo(event.step) if event.direction == "undo" else self._step(event.step)
@@ -179,50 +214,52 @@ class Model:
         run["since"] = event.at
 
     def _SagaBlocked(self, event: e.SagaBlocked) -> None:  # noqa: N802
-        self.blocked = (event.at, event.retry_every)
+        self.blocks[event.step, event.direction] = (event.at, event.retry_every)
 
     def _SagaPaused(self, _: e.SagaPaused) -> None:  # noqa: N802
         self.paused = True
 
     def _SagaResumed(self, event: e.SagaResumed) -> None:  # noqa: N802
-        self.paused, self.blocked = False, None
-        for run in [*self.steps.values(), *([self.undo] if self.undo else [])]:
+        self.paused, self.blocks = False, {}
+        for run in [*self.steps.values(), *self.undos.values()]:
             if run["st"] == "out" and run["expires"] is not None and run.get("waits") != "sleep":
                 run["expires"] += event.at - run["since"]
                 run["since"] = event.at
 
     def _RetryOrdered(self, event: e.RetryOrdered) -> None:  # noqa: N802
-        run = self._current_undo(event.step) if event.direction == "undo" and self.undo else self.steps.get(event.step)
+        run = self.undos.get(event.step) if event.direction == "undo" else self.steps.get(event.step)
         if self.paused:
             raise Law("work_begun_while_paused")
-        if self.blocked is None and (run is None or run["st"] != "backoff"):
+        if self.turning:
+            raise Law("step_tried_again_after_another_had_failed")
+        if (event.step, event.direction) not in self.blocks and (run is None or run["st"] != "backoff"):
             raise Law("retried_what_needs_nobody")
-        if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
+        if run is not None and run["st"] == "out" and self._plan(event.step).shape == "command":
             run.update(st="backoff", retry=event.at)
         elif run is not None and run["st"] == "out" and run.get("waits") == "signal":
             run.update(since=event.at, expires=event.at + run["expires"] - run["since"])
-        self.blocked = None
+        self._calm(event.step, event.direction)
 
     def _SignalReceived(self, event: e.SignalReceived) -> None:  # noqa: N802
         self._forward("signal_received")
-        if (event.step in self.signals and self.blocked is None) or self.steps.get(event.step, {}).get(
-            "st", "out"
-        ) != "out":
+        blocked = (event.step, "do") in self.blocks
+        if (
+            self.turning
+            or (event.step in self.signals and not blocked)
+            or self.steps.get(event.step, {}).get("st", "out") != "out"
+        ):
             raise Law("signal_heard_twice_or_too_late")
         self.signals.add(event.step)
 
     def _ResolvedByHand(self, event: e.ResolvedByHand) -> None:  # noqa: N802
-        self._by_hand(event.step)
+        self._by_hand(event.step, event.direction)
 
     def _UndoSkipped(self, event: e.UndoSkipped) -> None:  # noqa: N802
-        self._by_hand(event.step)
-        if self.targets[:1] != [event.step]:
-            raise Law("undo_skipped_out_of_order")
-        self.targets.pop(0)
-        self.undo, self.blocked = None, None
+        self._by_hand(event.step, "undo")
+        self._undone(event.step)
 
-    def _by_hand(self, step: str) -> None:
-        if self.blocked is None or self.paused:
+    def _by_hand(self, step: str, direction: str = "do") -> None:
+        if (step, direction) not in self.blocks or self.paused:
             raise Law("done_by_hand_what_needs_nobody")
         self.by_hand.add(step)
 
@@ -231,14 +268,56 @@ class Model:
 
     def _SagaCompleted(self, event: e.SagaCompleted) -> None:  # noqa: N802
         self._forward("saga_completed")
-        if list(self.steps) != self.names or any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
+        if not all(self._over(name) for name in self.every_step()):
             raise Law("completed_without_every_step_done")
         self.status, self.ended_at = "completed", event.at
 
     def _SagaCompensated(self, event: e.SagaCompensated) -> None:  # noqa: N802
-        if self.status != "compensating" or self.targets or self.undo:
+        if self.status != "compensating" or self.targets or self.undos:
             raise Law("compensated_with_steps_left_to_undo")
         self.status, self.ended_at = "compensated", event.at
+
+    # ------------------------------------------------------------------------------------------------------- the order
+
+    @staticmethod
+    def _template(step: str) -> str:
+        return step.partition("[")[0]
+
+    def _plan(self, step: str) -> StepPlan:
+        return self.plans[self._template(step)]
+
+    def _known(self, step: str) -> bool:
+        return step in self.every_step()
+
+    def every_step(self) -> list[str]:
+        """All steps by name; those of a group once for each item, as far as the items are known."""
+        return [
+            name
+            for plan in self.saga.plans
+            for name in ([f"{plan.name}[{key}]" for key in self.items.get(plan.each, ())] if plan.each else [plan.name])
+        ]
+
+    def stands_before(self, one: str, other: str) -> bool:
+        """Whether `one` must be over before `other` begins, and be undone after it."""
+        mine, yours = self._plan(one), self._plan(other)
+        if mine.name not in yours.before:
+            return False
+        same_group = mine.each != "" and mine.each == yours.each
+        return not same_group or one.partition("[")[2] == other.partition("[")[2]
+
+    def _over(self, step: str) -> bool:
+        return step in self.items or self.steps.get(step, {}).get("st") in {"done", "skipped"}
+
+    def _under_way(self, step: str) -> set[str]:
+        """The items of its group that have begun and are not over."""
+        group = [name for name in self.every_step() if self._plan(name).each == self._plan(step).each != ""]
+        begun = {name.partition("[")[2] for name in group if name in self.steps}
+        return begun & {name.partition("[")[2] for name in group if not self._over(name)}
+
+    def _at_once(self, step: str) -> int:
+        each = self._plan(step).each
+        most: int = self.plans[each].step.at_once if each else 1
+        return most
 
     # ------------------------------------------------------------------------------------------------------- judgements
 
@@ -255,17 +334,20 @@ class Model:
             raise Law(f"{status}_from_{self.steps.get(name, {}).get('st')}")
         self.steps[name]["st"] = status
 
+    def _calm(self, step: str, direction: str) -> None:
+        self.blocks.pop((step, direction), None)
+
     def _step(self, name: str) -> dict[str, Any]:
         if name not in self.steps:
             raise Law("answer_for_a_step_that_was_never_started")
         return self.steps[name]
 
     def _current_undo(self, step: str) -> dict[str, Any]:
-        if self.undo is None or self.undo["step"] != step:
+        if step not in self.undos:
             raise Law("answer_for_an_undo_that_is_not_outstanding")
-        return self.undo
+        return self.undos[step]
 
-    def _over(
+    def _attempt_over(
         self,
         event: e.StepFailed | e.StepUnknown | e.UndoFailed,
         direction: str,
@@ -284,22 +366,24 @@ class Model:
         """When the saga must be awake at the latest, by rule; None: it needs no wake-up."""
         if self.status not in LIVE or self.paused:
             return None
-        candidates: list[int] = []
-        if self.blocked is not None:
-            since, every = self.blocked
-            candidates.append(_multiple(since, every, now))
-        else:
-            runs = self.steps.values() if self.status == "running" else [self.undo] if self.undo else []
-            for run in runs:
-                if run["st"] == "backoff":
-                    candidates.append(run["retry"])
-                elif run.get("waits") and run["st"] == "out":
-                    candidates.append(run["expires"])
-                elif run["st"] == "out":
-                    candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
-                    candidates.extend([] if run["expires"] is None else [run["expires"]])
-            if self.status == "compensating" and self.undo is None and self.targets:
-                candidates.append(_multiple(self.steps[self.targets[0]]["since"], LEASE, now))
+        candidates = [_multiple(since, every, now) for since, every in self.blocks.values()]
+        forward = self.status == "running"
+        for name, run in (self.steps if forward else self.undos).items():
+            if (name, "do" if forward else "undo") in self.blocks:
+                continue
+            if self.turning and name not in self._settling():
+                continue
+            if run["st"] == "backoff":
+                candidates.append(run["retry"])
+            elif run.get("waits") and run["st"] == "out":
+                candidates.append(run["expires"])
+            elif run["st"] == "out":
+                candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
+                candidates.extend([] if run["expires"] is None else [run["expires"]])
+        if not forward:
+            acting = [name for name in self.targets if self._plan(name).shape == "action" and name not in self.undos]
+            since = [self.steps[name]["since"] for name in acting if self.steps[name]["st"] == "out"]
+            candidates += [_multiple(at, LEASE, now) for at in since]
         if self.deadline is not None and self.status == "running" and (self.pivot or "") not in self.steps:
             candidates.append(self.deadline)
         if not self.steps and self.status == "running":

@@ -22,7 +22,7 @@ from unwind.stores.memory import MemoryStore
 from unwind.testing.faults import Faults as BusFaults
 from unwind.testing.faults import FaultyBus
 from unwind.testing.simulator.checker import CLAIM_PUSH, SECOND, Checker
-from unwind.testing.simulator.definitions import NO, OUTSIDE, SERVICES, Answered, SimContext, definition
+from unwind.testing.simulator.definitions import NO, OUTSIDE, SERVICES, Answered, SimContext, definition, every_step
 from unwind.testing.simulator.laws import LIVE
 from unwind.testing.simulator.outside import ActionsOutside
 from unwind.testing.simulator.outside import Service as SimService
@@ -126,9 +126,9 @@ class World:
 
     def _drawn(self, share: float) -> set[tuple[str, str]]:
         return {
-            (saga_id, plan.name)
+            (saga_id, step)
             for saga_id, saga in self.sagas.items()
-            for plan in saga.plans
+            for step in every_step(saga)
             if self.rng.random() < share
         }
 
@@ -252,21 +252,23 @@ class World:
             self._spawn(self._act(rng.random() * 20, saga_id, "resume"))
         if rng.random() < 0.3:
             self._spawn(self._mend(saga_id, rng.choice(("retry", "resolve", "skip"))))
-        for plan in self.sagas[saga_id].plans:
-            if plan.shape == "signal" and rng.random() < SIGNALLED:
+        saga = self.sagas[saga_id]
+        for step in every_step(saga):
+            plan = saga.template(step)
+            if plan is not None and plan.shape == "signal" and rng.random() < SIGNALLED:
                 word = NO if rng.random() < 0.2 else "yes"
                 for _ in range(rng.choice((1, 1, 2))):
-                    self._spawn(self._signal(rng.random() * 20, saga_id, plan.name, word))
+                    self._spawn(self._signal(rng.random() * 20, saga_id, step, word))
         self._spawn(self._operate(saga_id))
 
-    async def _act(self, delay: float, saga_id: str, what: str) -> None:
+    async def _act(self, delay: float, saga_id: str, what: str, **more: Any) -> None:
         await asyncio.sleep(delay)
         engine = self._engine()
         if engine is None:
             return
         try:
             async with asyncio.timeout(PATIENCE):
-                await getattr(engine, what)(saga_id, actor="client", **WORDS.get(what, {}))
+                await getattr(engine, what)(saga_id, actor="client", **WORDS.get(what, {}), **more)
             self.counts[what] += 1
         except (StateError, NotFoundError, UnavailableError, TimeoutError):
             self.counts[f"{what}_refused"] += 1
@@ -295,8 +297,9 @@ class World:
         while True:
             await asyncio.sleep(1 + self.rng.random() * 3)
             model = self.checker.models.get(saga_id)
-            if model is not None and model.status in LIVE and model.blocked and not model.paused:
-                await self._act(0, saga_id, what)
+            if model is not None and model.status in LIVE and model.blocks and not model.paused:
+                step, _ = self.rng.choice(sorted(model.blocks))
+                await self._act(0, saga_id, what, step=step)
                 return
 
     async def _operate(self, saga_id: str) -> None:
@@ -304,9 +307,9 @@ class World:
         await asyncio.sleep(HEAL + 20)
         while True:
             model = self.checker.models.get(saga_id)
-            if model is not None and model.status in LIVE and (model.paused or model.blocked):
+            if model is not None and model.status in LIVE and (model.paused or model.blocks):
                 for step, run in model.steps.items():
-                    if run.get("waits") == "signal" and run["st"] == "out" and model.blocked:
+                    if run.get("waits") == "signal" and run["st"] == "out" and (step, "do") in model.blocks:
                         await self._signal(0, saga_id, step, "yes, after all")
                 await self._act(0, saga_id, "resume")
             await asyncio.sleep(15)
