@@ -2,6 +2,7 @@
 
 from unwind.core.codec import EventCodec
 from unwind.core.events import Record
+from unwind.core.groups import ForEach, OfItem, Parallel
 from unwind.core.messages import effect_id
 from unwind.core.saga import Saga
 from unwind.core.steps import (
@@ -52,14 +53,17 @@ __all__ = [
     "Engine",
     "EventCodec",
     "Fail",
+    "ForEach",
     "HandlerCall",
     "IdempotencyError",
     "InputError",
     "Kind",
     "Limits",
     "NotFoundError",
+    "OfItem",
     "Outcome",
     "OverloadedError",
+    "Parallel",
     "Participant",
     "Record",
     "RecordStep",
