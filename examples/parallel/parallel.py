@@ -100,7 +100,7 @@ TABLES = "create table if not exists packed (effect text primary key, boxes inte
 
 
 @removals.handles(Pack)
-def pack(tx: Connection, command: Pack, call: HandlerCall) -> None | Refused:
+def pack(tx: Connection, command: Pack, call: HandlerCall) -> Refused | None:
     if command.piano:
         return Refused("no room for a piano")
     tx.execute("insert into packed values (?, ?)", (f"{call.saga_id}/{call.step}", command.boxes))
