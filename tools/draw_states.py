@@ -17,6 +17,7 @@ from unwind.core.steps import SKIP, Fail, Kind
 TARGET = Path(__file__).parent.parent / "docs" / "state-machine.md"
 LABELS_TO_A_LINE = 3
 
+_OF_UNDO = {"outstanding": "undoing", "backoff": "undo_backoff"}
 Edge = tuple[str, str, str]
 
 
@@ -43,11 +44,11 @@ def step_status(step: str) -> Callable[[State], str]:
         if run is None:
             return "waiting"
         if state.undo is not None and state.undo.step == step:
-            return {"outstanding": "undoing", "backoff": "undo_backoff"}[state.undo.status]
+            return "undo_parked" if state.undo.parked else _OF_UNDO[state.undo.status]
         turned = state.status in {"compensating", "compensated"}
         if turned and run.status not in {"refused", "skipped"} and step not in state.targets:
             return "undone"
-        return run.status
+        return "parked" if run.parked else run.status
 
     return status
 

@@ -19,6 +19,8 @@ from unwind.core.messages import (
 )
 
 SECOND = 1_000_000
+SERVICE = "agency"
+"""Whom every command goes to."""
 TIMEOUT, DELAY, LEASE = 30 * SECOND, 10 * SECOND, 30 * SECOND
 """What every part of the sagas under test has."""
 
@@ -50,6 +52,7 @@ class Work(Struct):
     attempt: int = 1
     runner: str = ""
     until: int = 0
+    parked: int = 0
 
 
 class Reference:
@@ -67,17 +70,24 @@ class Reference:
         self.alarm = self.paused = self.no_return = False
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
+        self.silent: dict[str, int] = {}
         self.heard: dict[str, bytes] = {}
         self.begins = 0
 
     def view(self) -> Any:
         """What both machines must agree on."""
-        undo = None if self.undo is None else (self.undo.name, self.undo.status, self.undo.attempt)
-        steps = [(work.name, work.status, work.attempt) for work in self.begun]
+        undo = None
+        if self.undo is not None:
+            undo = (self.undo.name, self.undo.status, self.undo.attempt, self.left_alone(self.undo))
+        steps = [(work.name, work.status, work.attempt, self.left_alone(work)) for work in self.begun]
         live = self.phase in {"running", "compensating"}
         flags = (self.alarm and live, self.paused and live)
         todo = self.todo if self.phase == "compensating" else []
         return self.phase, steps, todo, undo, *flags, self.no_return, self.left
+
+    @staticmethod
+    def left_alone(work: Work) -> int:
+        return work.parked if work.status == "outstanding" else 0
 
     def feed(self, message: Input, at: int, worker: str) -> None:
         """One input."""
@@ -94,8 +104,8 @@ class Reference:
                 self.answered(message)
             case Reply():
                 self.undo_answered(message)
-            case Tick(leases=leases):
-                self.leases = leases
+            case Tick(leases=leases, held=held):
+                self.leases, self.silent = leases, held
                 self.woken()
             case Cancel() if self.phase == "compensating":
                 if self.paused:
@@ -180,7 +190,7 @@ class Reference:
 
     def begin(self, part: Part) -> bool:
         if part.guard == "raise" or (part.guard == "fail" and self.no_return):
-            self.alarm = True
+            self.ring()
             return False
         if part.guard == "fail":
             self.turn()
@@ -233,7 +243,7 @@ class Reference:
         if b"no" not in self.heard[work.name]:
             work.status, self.alarm = "done", False
         elif self.no_return:
-            self.alarm = True
+            self.ring()
         else:
             work.status = "refused"
             self.turn()
@@ -249,12 +259,12 @@ class Reference:
         mine = reply.outcome != "failed" or reply.attempt == work.attempt
         if self.phase == "running" and work.status in {"outstanding", "backoff"}:
             if reply.outcome == "ok" and part.shape == "command" and bytes(reply.payload) == b"null":
-                self.alarm = True
+                self.ring()
             elif reply.outcome == "ok":
                 work.status, self.alarm = "done", False
                 self.go()
             elif reply.outcome == "refused" and self.no_return and part.kind != "pivot":
-                self.alarm = True
+                self.ring()
             elif reply.outcome == "refused":
                 work.status = "refused"
                 self.turn()
@@ -278,7 +288,7 @@ class Reference:
             self.undo, self.alarm = None, False
             self.go()
         elif reply.outcome == "refused":
-            self.alarm = True
+            self.ring()
         elif undo.status == "outstanding" and reply.attempt == undo.attempt:
             self.undo_attempt_over(undo)
 
@@ -288,7 +298,7 @@ class Reference:
         if work.attempt < self.part[work.name].attempts:
             work.status, work.until = "backoff", self.at + DELAY
         elif self.no_return:
-            self.alarm = True
+            self.ring()
         else:
             work.status = "unknown"
             self.turn()
@@ -299,7 +309,7 @@ class Reference:
         if undo.attempt < self.part[undo.name].undo_attempts:
             undo.status, undo.until = "backoff", self.at + DELAY
         else:
-            self.alarm = True
+            self.ring()
 
     # ------------------------------------------------------------------------------------------------------------ time
 
@@ -325,10 +335,25 @@ class Reference:
         elif self.part[work.name].waits:
             self.waited(work)
         elif self.part[work.name].shape == "command":
-            if self.at >= work.since + TIMEOUT:
+            if work.parked:
+                if self.at >= work.parked and not self.park(work):
+                    work.parked, work.since = 0, self.at
+            elif self.at >= work.since + TIMEOUT and not self.park(work):
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)
         elif not self.held(work, direction) and work.runner != self.worker:
             work.runner, work.since = self.worker, self.at
+
+    def park(self, work: Work) -> bool:
+        until = self.silent.get(SERVICE)
+        if until is None or self.alarm:
+            return False
+        work.parked = min(max(until, self.at + SECOND), self.at + 300 * SECOND)
+        return True
+
+    def ring(self) -> None:
+        self.alarm = True
+        for work in [*self.begun, *([self.undo] if self.undo else [])]:
+            work.parked = 0
 
     def waited(self, work: Work) -> None:
         part, over = self.part[work.name], self.at >= work.since + TIMEOUT
@@ -341,7 +366,7 @@ class Reference:
         elif over and part.late == "skip":
             work.status, self.alarm = "skipped", False
         elif over and self.no_return:
-            self.alarm = True
+            self.ring()
         elif over:
             work.status = "unknown"
             self.turn()
@@ -355,9 +380,10 @@ class Reference:
 
     def again(self, work: Work) -> None:
         work.status, work.attempt, work.since, work.runner = "outstanding", work.attempt + 1, self.at, self.worker
+        work.parked = 0
 
     def restart(self) -> None:
         self.paused = self.alarm = False
         for work in [*self.begun, *([self.undo] if self.undo else [])]:
             if work.status == "outstanding" and self.part[work.name].shape in {"command", "signal"}:
-                work.since = self.at
+                work.since, work.parked = self.at, 0

@@ -121,6 +121,12 @@ def was_scheduled() -> Scenario[Trip]:
     return Scenario(trip(booking("flight"), deadline=timedelta(minutes=5))).given(Trip(), begins=60)
 
 
+def sat_out_an_outage() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).at(200, silent=["agency"]).at(230).when(ok("hotel", Booked("h")))
+    scenario = scenario.when(refused("car", "no cars")).at(400, silent=["agency"])
+    return scenario.at(450).when(undone("hotel")).when(undone("flight"))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -140,6 +146,7 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_approved,
         was_not_approved,
         was_scheduled,
+        sat_out_an_outage,
     )
 }
 

@@ -39,21 +39,21 @@ SAGAS: dict[str, Saga[Trip]] = {
 }
 AT = Moment(0, 0.0, "w1")
 STATES = {
-    "one step": 100,
-    "one pivot": 17,
+    "one step": 152,
+    "one pivot": 21,
     "one action": 409,
-    "two steps": 504,
-    "a step and an action": 1382,
-    "a step and the pivot": 182,
-    "the pivot and a step": 47,
+    "two steps": 768,
+    "a step and an action": 1578,
+    "a step and the pivot": 258,
+    "the pivot and a step": 59,
     "an approval": 10,
-    "a step and an approval": 414,
-    "a step, an approval and a step": 818,
-    "an approval after the pivot": 59,
-    "a step and a sleep": 132,
-    "a step, a sleep and an approval": 510,
-    "three steps": 1728,
-    "three steps, the second the pivot": 242,
+    "a step and an approval": 602,
+    "a step, an approval and a step": 1218,
+    "an approval after the pivot": 71,
+    "a step and a sleep": 192,
+    "a step, a sleep and an approval": 722,
+    "three steps": 2632,
+    "three steps, the second the pivot": 334,
 }
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.chance import TRIED
-from tests.core.reference import SECOND, Part, Reference
+from tests.core.reference import SECOND, SERVICE, Part, Reference
 from tests.core.trips import TWICE, Trip, approval, booking, diary, errand, nap, trip
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
@@ -48,7 +48,7 @@ from unwind.core.messages import (
 )
 from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State
+from unwind.core.state import NEW, State, StepRun
 from unwind.core.steps import SKIP, Fail, Kind
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
@@ -94,7 +94,7 @@ def definitions(draw: st.DrawFn) -> tuple[tuple[Part, ...], int | None]:
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
-MOVES += ["retry", "resolve", "skip", "signal", "signal"]
+MOVES += ["retry", "resolve", "skip", "signal", "signal", "dark", "dark", "dark"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
 PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 
@@ -171,11 +171,14 @@ class Story:
                 self.worker = f"w{two % 2}"
                 self.now = max(self.now, due(self.state, self.now) or 0)
                 return Tick(self.now)
+            case "dark":
+                self.now = max(self.now, due(self.state, self.now) or 0) + PAUSES[one] // 10
+                return Tick(self.now, held={("elsewhere", SERVICE)[two > 0]: self.now + PAUSES[two]})
             case "tick":
                 self.worker = f"w{two % 2}"
                 self.now += PAUSES[one]
                 held = {effect_id("saga-1", part.name, "do"): self.now + PAUSES[two] for part in self.parts}
-                return Tick(self.now, held if two else {})
+                return Tick(self.now, held if two else {}, {SERVICE: self.now + PAUSES[two]} if one % 2 else {})
             case "start":
                 return Start("saga-1", Raw(b"{}"))
             case "cancel":
@@ -199,8 +202,11 @@ class Story:
 
 
 def seen(state: State) -> Any:
-    undo = None if state.undo is None else (state.undo.step, state.undo.status, state.undo.attempt.number)
-    steps = [(run.step, run.status, run.attempt.number) for run in state.runs]
+    def of(run: StepRun) -> Any:
+        return run.step, run.status, run.attempt.number, run.parked if run.status == "outstanding" else 0
+
+    undo = None if state.undo is None else of(state.undo)
+    steps = [of(run) for run in state.runs]
     flags = (state.blocked is not None and state.live, state.paused and state.live)
     return state.status, steps, list(state.targets), undo, *flags, state.pivoted, list(state.left)
 

@@ -9,7 +9,7 @@ from tests.core.trips import Trip
 from unwind.core.decide import decide
 from unwind.core.events import Event
 from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick
-from unwind.core.pending import due
+from unwind.core.pending import due, outstanding
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
 
@@ -38,7 +38,7 @@ def shape(state: State) -> Any:
     """What makes two states the same to the machine: everything but the clock and the count of events."""
 
     def of(run: StepRun | None) -> Any:
-        return run and (run.step, run.status, run.attempt.number, run.attempt.runner)
+        return run and (run.step, run.status, run.attempt.number, run.attempt.runner, run.parked > 0)
 
     blocked = state.blocked and (state.blocked.step, state.blocked.direction)
     runs = tuple(of(run) for run in state.runs)
@@ -59,11 +59,12 @@ def inputs(saga: Saga[Trip]) -> Iterator[Input]:
 
 
 def times(place: Place) -> Iterator[int]:
-    """When a wake-up may come: now, when it is due, and long after every deadline."""
+    """When a wake-up may come: now, when it is due, when an attempt's time is up, and long after every deadline."""
     at = due(place.state, place.now)
     yield place.now
     if at is not None:
         yield max(at, place.now)
+        yield max(place.now, *(run.attempt.expires or 0 for _, run in outstanding(place.state)), 0)
         yield max(place.state.deadline or 0, at, place.now)
 
 
@@ -88,3 +89,4 @@ def steps_on(every: list[Input], place: Place) -> Iterator[tuple[Input, int, str
     """Each input with its time and the worker that decides it."""
     yield from ((message, place.now, "w1") for message in every)
     yield from ((Tick(0), now, worker) for now in times(place) for worker in ("w1", "w2"))
+    yield from ((Tick(0, held={"agency": now}), now, "w1") for now in times(place))

@@ -24,6 +24,8 @@ The rules of the machine:
 12. A signal counts once for each step that waits for it, also when it comes before its step and while the saga is
     paused. One that says no turns the saga round; none in time does as the step says. Past the pivot both block, and
     another signal may take the place of one that was no use.
+13. An attempt whose time is up while its participant answers nobody is not spent: it is parked, for minutes at most at
+    a time, and begun anew after that. Its answer counts all the same, and so does the saga's deadline.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -41,6 +43,7 @@ from unwind.core.acts import act
 from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
 from unwind.core.author import AuthorError, ask, checked_records
 from unwind.core.draft import Decision, Draft
+from unwind.core.parking import park, wake_parked
 from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
 from unwind.core.state import State, StepRun
@@ -214,7 +217,11 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
         wait_on(draft, plan, run)
     elif run.status == "backoff" and at >= run.retry_at:
         retry(draft, plan, run, direction)
+    elif run.parked:
+        wake_parked(draft, run, direction, tick.held)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
+        if park(draft, run, direction, tick.held):
+            return
         reason = "no answer in time"
         if direction == "do":
             _attempt_over(draft, plan, run, reason, timed_out=True)

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from unwind.core.events import (
     ActionTakenOver,
+    AttemptParked,
+    AttemptReleased,
     CompensationStarted,
     DomainRecorded,
     Event,
@@ -44,7 +46,7 @@ _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed":
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
-    return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
+    return tuple([replace(run, parked=0, **changes) if run.step == step else run for run in state.runs])
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -63,7 +65,7 @@ def _restarted(run: StepRun, at: int) -> StepRun:
     attempt = run.attempt
     if run.status != "outstanding" or attempt.expires is None or run.waits == "sleep":
         return run
-    return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at))
+    return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at), parked=0)
 
 
 def evolve(state: State, event: Event) -> State:
@@ -172,7 +174,7 @@ def _undo_started(state: State, event: UndoStarted) -> State:
 
 
 def _undo_failed(state: State, event: UndoFailed) -> State:
-    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at)
+    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at, parked=0)
     return replace(state, version=state.version + 1, undo=undo)
 
 
@@ -214,7 +216,7 @@ def _over(run: StepRun, event: RetryOrdered) -> StepRun:
         return _restarted(run, event.at)
     if run.command is None:
         return run
-    return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)
+    return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command, parked=0)
 
 
 def _signal_received(state: State, event: SignalReceived) -> State:
@@ -234,9 +236,28 @@ def _action_taken_over(state: State, event: ActionTakenOver) -> State:
     return replace(state, version=state.version + 1, runs=runs)
 
 
+def _changed(state: State, event: AttemptParked | AttemptReleased, change: Callable[[StepRun], StepRun]) -> State:
+    """With one step, or its undo, changed."""
+    if event.direction == "undo":
+        return replace(state, version=state.version + 1, undo=state.undo and change(state.undo))
+    runs = tuple(change(run) if run.step == event.step else run for run in state.runs)
+    return replace(state, version=state.version + 1, runs=runs)
+
+
+def _attempt_parked(state: State, event: AttemptParked) -> State:
+    return _changed(state, event, lambda run: replace(run, parked=event.until))
+
+
+def _attempt_released(state: State, event: AttemptReleased) -> State:
+    return _changed(state, event, lambda run: _restarted(run, event.at))
+
+
 def _saga_blocked(state: State, event: SagaBlocked) -> State:
+    """What is outstanding is tried at the cap from now on: none of it stays parked."""
     blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
-    return replace(state, version=state.version + 1, blocked=blocked)
+    runs = tuple([replace(run, parked=0) if run.parked else run for run in state.runs])
+    undo = state.undo and replace(state.undo, parked=0)
+    return replace(state, version=state.version + 1, blocked=blocked, runs=runs, undo=undo)
 
 
 def _saga_paused(state: State, _: SagaPaused) -> State:
@@ -282,6 +303,8 @@ EVOLVE: dict[type, Callable[[State, Any], State]] = {
     UndoRetried: _undo_retried,
     UndoDone: _undo_done,
     ActionTakenOver: _action_taken_over,
+    AttemptParked: _attempt_parked,
+    AttemptReleased: _attempt_released,
     SagaBlocked: _saga_blocked,
     SagaPaused: _saga_paused,
     SagaResumed: _saga_resumed,

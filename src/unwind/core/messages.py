@@ -97,6 +97,8 @@ class Tick(Struct, frozen=True, gc=False):
     """The `wake_at` that the claim wrote; a move without an event applies only while it still stands."""
     leases: dict[str, int] = {}
     """Effect id → until when its runner holds it."""
+    held: dict[str, int] = {}
+    """Services that answer nobody, as far as the worker knows → until when to leave them alone."""
 
 
 class OperatorAct(Struct, frozen=True, gc=False):

@@ -9,11 +9,15 @@ AWAITED = frozenset(("outstanding", "backoff"))
 
 
 def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
-    """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one."""
+    """What has been asked for and not answered: the steps of a running saga, the undo of a compensating one.
+
+    Not what is parked: nobody is asked meanwhile.
+    """
     if state.status == "running":
-        return [("do", run) for run in state.runs if run.status == "outstanding" and not run.waits]
-    if state.status == "compensating" and state.undo is not None and state.undo.status == "outstanding":
-        return [("undo", state.undo)]
+        return [("do", run) for run in state.runs if run.status == "outstanding" and not (run.waits or run.parked)]
+    undo = state.undo if state.status == "compensating" else None
+    if undo is not None and undo.status == "outstanding" and not undo.parked:
+        return [("undo", undo)]
     return []
 
 
@@ -60,6 +64,8 @@ def due(state: State, now: int) -> int | None:
             nearest = now
         elif run.status == "backoff":
             nearest = run.retry_at
+        elif run.parked:
+            nearest = run.parked
         else:
             attempt = run.attempt
             expires, again = attempt.expires, attempt.lease or attempt.resend

@@ -26,6 +26,8 @@ class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
     """When the next attempt begins; meaningful in `backoff` only."""
     pivot: bool = False
     waits: Waits = ""
+    parked: int = 0
+    """Until when it is left alone, since its participant answers nobody; 0: it is not parked."""
 
 
 class Heard(Struct, frozen=True, gc=False):

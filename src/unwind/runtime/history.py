@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from unwind.core.events import (
     ActionTakenOver,
+    AttemptParked,
+    AttemptReleased,
     CompensationStarted,
     DomainRecorded,
     Event,
@@ -49,6 +51,8 @@ Act = Literal[
     "resolved",
     "skipped",
     "signalled",
+    "parked",
+    "released",
 ]
 
 
@@ -241,6 +245,8 @@ def _tell_act(
     | RetryOrdered
     | ResolvedByHand
     | SignalReceived
+    | AttemptParked
+    | AttemptReleased
     | SagaStarted
     | SagaCompleted
     | SagaCompensated
@@ -269,6 +275,10 @@ def _tell_act(
             story.acts.append(entry)
         case SignalReceived():
             story.act(event.at, "signalled", event.step, event.actor)
+        case AttemptParked():
+            story.act(event.at, "parked", event.step, "", "its participant answers nobody; the attempt is not spent")
+        case AttemptReleased():
+            story.act(event.at, "released", event.step, "", "its participant is asked again")
         case SagaStarted() | SagaCompleted() | SagaCompensated() | DomainRecorded():
             return
         case _:

@@ -133,12 +133,13 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return ()
     undo = after.undo
     if undo is not None:
-        return [effect_of(after, "undo", undo)] if undo.status == "outstanding" and undo != before.undo else ()
+        new = undo.status == "outstanding" and not undo.parked and undo != before.undo
+        return [effect_of(after, "undo", undo)] if new else ()
     if after.status != "running":
         return ()
     effects = []
     for run in after.runs:
-        if run.status == "outstanding" and not run.waits and run not in before.runs:
+        if run.status == "outstanding" and not (run.waits or run.parked) and run not in before.runs:
             effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
     return effects
 

@@ -53,6 +53,7 @@ C = TypeVar("C")
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
 """When scenarios begin, in microseconds since the epoch."""
+PARKED = 60 * SECOND
 CURRENT = 0
 """As the attempt of a reply: whichever is in progress."""
 
@@ -174,10 +175,11 @@ class Scenario(Generic[C]):
             self._apply(self._with_attempt(message) if isinstance(message, Reply) else message)
         return self
 
-    def at(self, seconds: float, *, leases: Mapping[str, int] | None = None) -> Self:
+    def at(self, seconds: float, *, leases: Mapping[str, int] | None = None, silent: Sequence[str] = ()) -> Self:
         """Time passes until `seconds` after the start; the saga is woken whenever it is due.
 
-        `leases` says until when actions are held (effect id → microseconds since the epoch).
+        `leases` says until when actions are held (effect id → microseconds since the epoch). Services that are
+        `silent` answer nobody meanwhile: an attempt at one of them that is not answered is parked for a minute.
         """
         self._forget()
         until = START + round(seconds * SECOND)
@@ -186,7 +188,7 @@ class Scenario(Generic[C]):
         while (wake := due(self.state, self.now)) is not None and wake <= until:
             self.now = max(self.now, wake)
             before = self.state
-            self._apply(Tick(self.now, dict(leases or {})))
+            self._apply(Tick(self.now, dict(leases or {}), dict.fromkeys(silent, self.now + PARKED)))
             again = due(self.state, self.now)
             if self.state == before and again is not None and again <= self.now:
                 raise AssertionError(f"the saga spins: it is due, and waking it changes nothing\n{before}")
