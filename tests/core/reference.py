@@ -139,7 +139,13 @@ class Reference:
             work = self.begun[-1] if self.begun and self.begun[-1].status in {"outstanding", "backoff"} else None
         waits = work is not None and work.status == "backoff"
         idle = work is not None and self.part[work.name].waits
-        if not self.alarm and not (isinstance(act, RetryStep) and waits) and not (isinstance(act, SkipStep) and idle):
+        alone = work is not None and self.left_alone(work) > 0
+        if (
+            not self.alarm
+            and not alone
+            and not (isinstance(act, RetryStep) and waits)
+            and not (isinstance(act, SkipStep) and idle)
+        ):
             return
         name = work.name if work else self.todo[0] if self.todo else self.parts[len(self.begun)].name
         if act.step not in {"", name}:

@@ -3,13 +3,15 @@
 from datetime import timedelta
 
 import pytest
-from tests.core.trips import BOOKED, Booked, Trip, booking, errand, trip
+from tests.core.trips import BOOKED, Booked, Trip, booking, errand, pivotal, trip
 
 from unwind.core.decide import decide
 from unwind.core.events import (
     AttemptParked,
     AttemptReleased,
     CompensationStarted,
+    ResolvedByHand,
+    RetryOrdered,
     SagaBlocked,
     SagaCompensated,
     SagaResumed,
@@ -37,6 +39,7 @@ from unwind.testing.scenario import (
     resolve,
     resume,
     retry,
+    skip,
     undo_failed,
     undo_refused,
     undone,
@@ -140,9 +143,20 @@ def test_operators_do_with_it_what_they_do_with_one_that_is_outstanding() -> Non
     assert scenario.state.runs[0].attempt.expires == at(60)
     scenario = parked().when(pause()).at(500, silent=AGENCY).nothing_happened()
     scenario.when(resume()).then(effects=["flight/do"]).at(529).nothing_happened()
-    parked().when(retry("flight")).then(verdict="unfit")
-    parked().when(resolve("flight", BOOKED)).then(verdict="unfit")
     undo_parked().when(resume()).then(effects=["hotel/undo"])
+
+
+def test_a_person_may_end_it_where_the_participant_never_comes_back() -> None:
+    scenario = parked().when(retry("flight")).then(events=[RetryOrdered, StepRetried], effects=["flight/do"])
+    scenario.at(59, silent=AGENCY).nothing_happened()
+    parked().when(resolve("flight", BOOKED)).then(events=[ResolvedByHand, StepDone, StepStarted])
+    parked().when(skip("flight")).then(verdict="unfit")
+    undo_parked().when(resolve("hotel")).then(effects=["flight/undo"])
+    undo_parked().when(skip("hotel")).then(effects=["flight/undo"])
+    undo_parked().when(retry("hotel")).then(effects=["hotel/undo"])
+    undo_parked().when(pause(), retry("hotel")).then(verdict="unfit")
+    past = Scenario(pivotal()).given(Trip()).when(ok("flight", BOOKED), ok("hotel", BOOKED))
+    past.at(30, silent=AGENCY).when(skip("car", "no car")).then(status="completed")
 
 
 def test_what_needs_a_person_is_not_parked_but_tried_at_the_cap() -> None:

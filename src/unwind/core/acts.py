@@ -4,7 +4,8 @@ Rules, beside those of `decide.py`:
 
  A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
     who saw the same thing only one acts, and a button pressed twice acts once.
- B. RetryStep, resolve and skip are about the step that needs a person. While the saga is paused they wait for a resume.
+ B. RetryStep, resolve and skip are about the step that needs a person: one that is blocked, or is parked at a
+    participant that may never come back. While the saga is paused they wait for a resume.
  C. A retry begins a fresh attempt at once; a signal is waited for anew, and one that was no use is asked again. The
     command may be replaced by one of the same type, under the same effect id: it is used unless the participant has
     stored an answer already, which then counts. (A failure is never stored, nor is the refusal of an undo, or of a step
@@ -124,7 +125,7 @@ def refusal(state: State, mend: type[Mend]) -> str:
     """Why a live saga would refuse such an act as it is now (rules B, D, E); empty: it would not."""
     if state.paused:
         return "the saga is paused; resume it first"
-    blocked, retries = state.blocked, mend is m.RetryStep
+    blocked, retries = _needing(state), mend is m.RetryStep
     if blocked is None:
         skips = mend is m.SkipStep
         fits = (retries and rules.in_backoff(state)) or (skips and rules.waiting(state) is not None)
@@ -144,12 +145,18 @@ def refusal(state: State, mend: type[Mend]) -> str:
     return ""
 
 
+def _needing(state: State) -> Blocked | None:
+    """What is blocked; what is parked counts as blocked."""
+    alone = None if state.blocked is not None else rules.parked(state)
+    return state.blocked if alone is None else Blocked(alone[1].step, alone[0], "", 0, 0)
+
+
 def _in_need(state: State, message: Mend) -> Blocked:
     """What the act is about: what is blocked, or waits for its next attempt. Raises _Unfit."""
     why = refusal(state, type(message))
     if why:
         raise _Unfit(why)
-    found = state.blocked
+    found = _needing(state)
     if found is None:
         backoffs, waits = rules.in_backoff(state), rules.waiting(state)
         direction, run = backoffs[0] if waits is None else ("do", waits)

@@ -72,6 +72,13 @@ def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
     return [("undo", state.undo)] if state.undo is not None and state.undo.status == "backoff" else []
 
 
+def parked(state: State) -> tuple[Direction, StepRun] | None:
+    """What is left alone, since its participant answers nobody: a step of a running saga, or an undo (rule 13)."""
+    if state.status == "running":
+        return next((("do", run) for run in state.runs if run.parked and run.status == "outstanding"), None)
+    return ("undo", state.undo) if state.undo is not None and state.undo.parked else None
+
+
 def waiting(state: State) -> StepRun | None:
     """The step that waits for a signal, or for time."""
     if state.status != "running":

@@ -8,6 +8,7 @@ import msgspec
 
 from unwind.core.barrier import TOMBSTONE
 from unwind.core.codec import SAGA_EVENTS
+from unwind.core.events import Event, StepFailed, StepUnknown, UndoFailed
 from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
 from unwind.stores.inline import run_inline
 from unwind.testing.simulator.laws import LIVE, Law, Model
@@ -36,8 +37,8 @@ class Checker:
         self._last_claim: dict[str, int] = {}
         self._claimed_at_version: dict[tuple[str, int], int] = {}
 
-    def committed(self, units: Sequence[Unit], committed: Committed) -> None:
-        """Judge what has just been written."""
+    def committed(self, units: Sequence[Unit], committed: Committed, process: str) -> None:
+        """Judge what a process has just written."""
         for unit in units:
             saga_id = unit.head.stream
             if saga_id not in committed.won:
@@ -49,11 +50,23 @@ class Checker:
             for event in SAGA_EVENTS.decode(unit.head.events):
                 self.world.trace("  event", saga_id, event)
                 self.world.counts[type(event).__name__] += 1
+                self._check_spent(process, model, event)
                 try:
                     model.apply(event, self._failures[saga_id])
                 except Law as law:
                     self.world.violate(str(law), saga_id, repr(event))
             self._check_wake(saga_id, "commit")
+
+    def _check_spent(self, process: str, model: Model, event: Event) -> None:
+        """While a worker's circuit is open it spends no attempt at that service for want of an answer."""
+        engine = self.world.engines.get(process)
+        if engine is None or not isinstance(event, StepFailed | StepUnknown | UndoFailed) or not event.timed_out:
+            return
+        run = model.undo if isinstance(event, UndoFailed) else model.steps.get(event.step)
+        for circuit in engine.loop.circuits():
+            silent = circuit.stage == "open" and circuit.since is not None and circuit.since < event.at
+            if silent and run is not None and circuit.service == run.get("service"):
+                self.world.violate("attempt_spent_while_nobody_answers", process, repr(event))
 
     def claimed(self, claimed: Claimed) -> None:
         """Remember when wake-ups were claimed."""

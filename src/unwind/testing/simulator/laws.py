@@ -14,6 +14,10 @@ from unwind.core.steps import Kind
 LIVE = ("running", "compensating")
 RESEND = 2_000_000
 LEASE = 6_000_000
+SECOND = 1_000_000
+LONGEST = 300 * SECOND
+"""For which an attempt is parked."""
+DRIVES = {"do": "running", "undo": "compensating"}
 
 
 class Law(Exception):  # noqa: N818 - it is the law that was broken
@@ -70,7 +74,8 @@ class Model:
             raise Law("begun_before_its_time")
         if any(step["st"] not in {"done", "skipped"} for step in self.steps.values()):
             raise Law("step_started_before_the_last_one_was_done")
-        self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
+        service = event.command.service if event.command else ""
+        self.steps[event.step] = {"st": "out", "waits": event.waits, "service": service, **self._clock(event.attempt)}
         self.blocked = None
 
     def _StepSkipped(self, event: e.StepSkipped) -> None:  # noqa: N802
@@ -79,7 +84,7 @@ class Model:
         if event.actor and not waits:
             self._by_hand(event.step)
         if event.step not in self.steps:
-            self.steps[event.step] = {"st": "skipped", "n": 0}
+            self.steps[event.step] = {"st": "skipped", "n": 0, "parked": 0}
         elif waits:
             if not event.actor and event.at < self.steps[event.step]["expires"]:
                 raise Law("skipped_before_its_time")
@@ -151,13 +156,14 @@ class Model:
         do = self._step(event.step)
         if self.plans[event.step].shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
             raise Law("undo_begun_while_its_action_may_run")
-        self.undo = {"step": event.step, "st": "out", **self._clock(event.attempt)}
+        service = event.command.service if event.command else ""
+        self.undo = {"step": event.step, "st": "out", "service": service, **self._clock(event.attempt)}
         self.blocked = None
 
     def _UndoFailed(self, event: e.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
         self._over(event, "undo", undo, failures)
-        undo.update(st="backoff", retry=event.retry_at)
+        undo.update(st="backoff", retry=event.retry_at, parked=0)
 
     def _UndoRetried(self, event: e.UndoRetried) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
@@ -178,27 +184,55 @@ class Model:
             raise Law("taken_over_within_the_lease")
         run["since"] = event.at
 
+    def _AttemptParked(self, event: e.AttemptParked) -> None:  # noqa: N802
+        run = self._asked(event)
+        if self.paused or self.blocked is not None:
+            raise Law("parked_what_is_not_driven")
+        if event.at < (run["parked"] or run["expires"]):
+            raise Law("parked_before_its_time")
+        if not SECOND <= event.until - event.at <= LONGEST:
+            raise Law("parked_for_too_long")
+        run["parked"] = event.until
+
+    def _AttemptReleased(self, event: e.AttemptReleased) -> None:  # noqa: N802
+        run = self._asked(event)
+        if self.paused or not run["parked"] or event.at < run["parked"]:
+            raise Law("released_before_its_time")
+        self._anew(run, event.at)
+
+    def _asked(self, event: e.AttemptParked | e.AttemptReleased) -> dict[str, Any]:
+        """What has sent a command and waits for the answer."""
+        run = self._current_undo(event.step) if event.direction == "undo" else self._step(event.step)
+        if run["st"] != "out" or not run["service"] or self.status != DRIVES[event.direction]:
+            raise Law("parked_what_nobody_was_asked_for")
+        return run
+
+    @staticmethod
+    def _anew(run: dict[str, Any], at: int) -> None:
+        run.update(expires=at + run["expires"] - run["since"], since=at, parked=0)
+
     def _SagaBlocked(self, event: e.SagaBlocked) -> None:  # noqa: N802
         self.blocked = (event.at, event.retry_every)
+        for run in self._every_run():
+            run["parked"] = 0
 
     def _SagaPaused(self, _: e.SagaPaused) -> None:  # noqa: N802
         self.paused = True
 
     def _SagaResumed(self, event: e.SagaResumed) -> None:  # noqa: N802
         self.paused, self.blocked = False, None
-        for run in [*self.steps.values(), *([self.undo] if self.undo else [])]:
+        for run in self._every_run():
             if run["st"] == "out" and run["expires"] is not None and run.get("waits") != "sleep":
-                run["expires"] += event.at - run["since"]
-                run["since"] = event.at
+                self._anew(run, event.at)
 
     def _RetryOrdered(self, event: e.RetryOrdered) -> None:  # noqa: N802
         run = self._current_undo(event.step) if event.direction == "undo" and self.undo else self.steps.get(event.step)
         if self.paused:
             raise Law("work_begun_while_paused")
-        if self.blocked is None and (run is None or run["st"] != "backoff"):
+        if self.blocked is None and (run is None or (run["st"] != "backoff" and not run["parked"])):
             raise Law("retried_what_needs_nobody")
         if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
-            run.update(st="backoff", retry=event.at)
+            run.update(st="backoff", retry=event.at, parked=0)
         elif run is not None and run["st"] == "out" and run.get("waits") == "signal":
             run.update(since=event.at, expires=event.at + run["expires"] - run["since"])
         self.blocked = None
@@ -221,8 +255,14 @@ class Model:
         self.targets.pop(0)
         self.undo, self.blocked = None, None
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether something is parked: a person may take it over."""
+        runs = self.steps.values() if self.status == "running" else [self.undo] if self.undo else []
+        return any(run["parked"] and run["st"] == "out" for run in runs)
+
     def _by_hand(self, step: str) -> None:
-        if self.blocked is None or self.paused:
+        if (self.blocked is None and not self.left_alone) or self.paused:
             raise Law("done_by_hand_what_needs_nobody")
         self.by_hand.add(step)
 
@@ -244,7 +284,11 @@ class Model:
 
     @staticmethod
     def _clock(attempt: m.Attempt) -> dict[str, Any]:
-        return {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
+        clock = {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
+        return {**clock, "parked": 0}
+
+    def _every_run(self) -> list[dict[str, Any]]:
+        return [*self.steps.values(), *([self.undo] if self.undo else [])]
 
     def _forward(self, what: str) -> None:
         if self.status != "running":
@@ -253,7 +297,7 @@ class Model:
     def _end(self, name: str, status: str, allowed: Sequence[str]) -> None:
         if name not in self.steps or self.steps[name]["st"] not in allowed:
             raise Law(f"{status}_from_{self.steps.get(name, {}).get('st')}")
-        self.steps[name]["st"] = status
+        self.steps[name].update(st=status, parked=0)
 
     def _step(self, name: str) -> dict[str, Any]:
         if name not in self.steps:
@@ -275,7 +319,7 @@ class Model:
         """An attempt ends by a failure reported for that very attempt, or because its time is up."""
         if run["expires"] is None:
             return
-        if event.timed_out and event.at < run["expires"]:
+        if event.timed_out and (event.at < run["expires"] or run["parked"]):
             raise Law("timed_out_before_its_time")
         if not event.timed_out and (event.step, direction, run["n"]) not in failures:
             raise Law("attempt_ended_by_a_failure_of_another")
@@ -293,8 +337,8 @@ class Model:
             for run in runs:
                 if run["st"] == "backoff":
                     candidates.append(run["retry"])
-                elif run.get("waits") and run["st"] == "out":
-                    candidates.append(run["expires"])
+                elif (run.get("waits") or run["parked"]) and run["st"] == "out":
+                    candidates.append(run["parked"] or run["expires"])
                 elif run["st"] == "out":
                     candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
                     candidates.extend([] if run["expires"] is None else [run["expires"]])
