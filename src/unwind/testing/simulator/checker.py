@@ -14,11 +14,14 @@ from unwind.stores.inline import run_inline
 from unwind.testing.simulator.laws import LIVE, Law, Model
 
 if TYPE_CHECKING:
+    from unwind.testing.simulator.process import Process
     from unwind.testing.simulator.world import World
 
 SECOND = 1_000_000
 CLAIM_PUSH = SECOND * 3 // 2
 """By how much a claim moves a wake-up in simulated workers."""
+LAG = SECOND // 10
+"""By how much a worker that was never frozen may misjudge the store's time."""
 SLACK = SECOND * 6 // 10
 """By how much a wake-up may be late beside a claim: what is on its way when it is judged."""
 
@@ -37,7 +40,7 @@ class Checker:
         self._last_claim: dict[str, int] = {}
         self._claimed_at_version: dict[tuple[str, int], int] = {}
 
-    def committed(self, units: Sequence[Unit], committed: Committed, process: str) -> None:
+    def committed(self, units: Sequence[Unit], committed: Committed, process: "Process") -> None:
         """Judge what a process has just written."""
         for unit in units:
             saga_id = unit.head.stream
@@ -57,16 +60,18 @@ class Checker:
                     self.world.violate(str(law), saga_id, repr(event))
             self._check_wake(saga_id, "commit")
 
-    def _check_spent(self, process: str, model: Model, event: Event) -> None:
+    def _check_spent(self, process: "Process", model: Model, event: Event) -> None:
         """While a worker's circuit is open it spends no attempt at that service for want of an answer."""
-        engine = self.world.engines.get(process)
+        engine = self.world.engines.get(process.name)
         if engine is None or not isinstance(event, StepFailed | StepUnknown | UndoFailed) or not event.timed_out:
+            return
+        if process.frozen_until:  # it has lost its sense of time, and what it saw first is not to be told from outside
             return
         run = model.undo if isinstance(event, UndoFailed) else model.steps.get(event.step)
         for circuit in engine.loop.circuits():
-            silent = circuit.stage == "open" and circuit.since is not None and circuit.since < event.at
+            silent = circuit.stage == "open" and circuit.since is not None and circuit.since + LAG < event.at
             if silent and run is not None and circuit.service == run.get("service"):
-                self.world.violate("attempt_spent_while_nobody_answers", process, repr(event))
+                self.world.violate("attempt_spent_while_nobody_answers", process.name, repr(event))
 
     def claimed(self, claimed: Claimed) -> None:
         """Remember when wake-ups were claimed."""
@@ -109,6 +114,19 @@ class Checker:
         elif topic.startswith(EVENTS):
             for message in messages:
                 self.notes[message.id.partition("/")[0].removeprefix("log-")].add(message.id)
+
+    def acknowledged(self, messages: Sequence[Message]) -> None:
+        """A yes that is acknowledged has been counted: nothing waits for it any more, unless for a person."""
+        for message in messages:
+            model = self.models.get(message.saga_id)
+            if message.outcome != "ok" or model is None or model.blocked:
+                continue
+            if message.direction == "undo":
+                run = model.undo if model.undo is not None and model.undo["step"] == message.step else None
+            else:
+                run = model.steps.get(message.step) if model.status == "running" else None
+            if run is not None and run["st"] in {"out", "backoff"}:
+                self.world.violate("answer_that_counts_not_counted", message.id)
 
     def judge_the_end(self) -> None:
         """Each ended saga's effects are exactly what its end says."""
