@@ -165,7 +165,8 @@ def parked_saga_sleeps() -> Patches:
     right = pending.due
 
     def due(saga: Any, now: int) -> int | None:
-        return NEVER if rules.parked(saga) is not None and not saga.paused else right(saga, now)
+        unheard = rules.unheard(saga)
+        return NEVER if unheard is not None and unheard[1].parked and not saga.paused else right(saga, now)
 
     return [swap(unit, "due", due), swap(loop, "due", due)]
 
@@ -182,7 +183,8 @@ def answer_to_what_is_parked_is_dropped() -> Patches:
     right = decide._reply
 
     def reply(draft: Any, message: Any) -> None:
-        if rules.parked(draft.state) is None:
+        unheard = rules.unheard(draft.state)
+        if unheard is None or not unheard[1].parked:
             right(draft, message)
 
     return [swap(decide, "_reply", reply)]

@@ -53,6 +53,7 @@ class Work(Struct):
     runner: str = ""
     until: int = 0
     parked: int = 0
+    unheard: bool = False
 
 
 class Reference:
@@ -139,7 +140,7 @@ class Reference:
             work = self.begun[-1] if self.begun and self.begun[-1].status in {"outstanding", "backoff"} else None
         waits = work is not None and work.status == "backoff"
         idle = work is not None and self.part[work.name].waits
-        alone = work is not None and self.left_alone(work) > 0
+        alone = work is not None and work.status == "outstanding" and work.unheard
         if (
             not self.alarm
             and not alone
@@ -353,7 +354,7 @@ class Reference:
         until = self.silent.get(SERVICE)
         if until is None or self.alarm:
             return False
-        work.parked = min(max(until, self.at + SECOND), self.at + 300 * SECOND)
+        work.parked, work.unheard = min(max(until, self.at + SECOND), self.at + 300 * SECOND), True
         return True
 
     def ring(self) -> None:
@@ -386,7 +387,7 @@ class Reference:
 
     def again(self, work: Work) -> None:
         work.status, work.attempt, work.since, work.runner = "outstanding", work.attempt + 1, self.at, self.worker
-        work.parked = 0
+        work.parked, work.unheard = 0, False
 
     def restart(self) -> None:
         self.paused = self.alarm = False

@@ -51,6 +51,8 @@ class Automaton:
         """Effects that are asked for with a command: a retry ends their attempt, an action's goes on."""
         self.parked: dict[str, int] = {}
         """Effects that are left alone, since their participant answers nobody, and until when."""
+        self.unheard: set[str] = set()
+        """Effects that were parked in this attempt, and are not answered: a person may take them over."""
         self.streams: dict[str, int] = {}
         """Number of domain events by stream."""
         self._number = 0
@@ -95,7 +97,7 @@ class Automaton:
             fits = self.status == "running" and self.runs[step] in _OPEN and bool(self.pivot) and event.get("actor")
             self._expect(bool(fits), Rule.PIVOT, f"{step} skipped", "only what was not begun, or is past the pivot")
             self.runs[step], self.blocked = "skipped", False
-            self.parked.pop(f"{step}/do", None)
+            self._asked_no_more(f"{step}/do")
         else:
             self.runs[self._begin(event)] = "skipped"
 
@@ -149,6 +151,7 @@ class Automaton:
         self._expect(targets == owed, Rule.REVERSE, f"targets {targets}", f"{owed}")
         self.status, self.targets, self.blocked = "compensating", targets, False
         self.parked.clear()
+        self.unheard.clear()
         self.paused = self.paused and cause != "cancelled"
 
     def _undo_started(self, event: Event) -> None:
@@ -173,23 +176,23 @@ class Automaton:
     def _undo_done(self, event: Event) -> None:
         self._under_way(event, _OPEN)
         self.targets.remove(self.undo[0])
+        self._asked_no_more(f"{self.undo[0]}/undo")
         self.undo, self.blocked, self.resolved = ("", ""), False, ""
-        self.parked.clear()
 
     def _undo_skipped(self, event: Event) -> None:
         self._in_need(event)
         self._expect(self.targets[:1] == [event["step"]], Rule.REVERSE, f"undo of {event['step']} skipped", "the next")
         self.targets.remove(event["step"])
+        self._asked_no_more(f"{event['step']}/undo")
         self.undo, self.blocked = ("", ""), False
-        self.parked.clear()
 
     def _retry_ordered(self, event: Event) -> None:
         step, undone = str(event["step"]), event["direction"] == "undo"
         run = self.undo[1] if undone else self.runs.get(step, "")
         effect = f"{step}/{event['direction']}"
-        needed = not self.paused and (self.blocked or run == "backoff" or effect in self.parked)
+        needed = not self.paused and (self.blocked or run == "backoff" or effect in self.unheard)
         self._expect(needed, Rule.LEGAL, f"retry of {step} ordered", "something blocked, or in a backoff")
-        self.parked.pop(effect, None)
+        self._asked_no_more(effect)
         if run in _OPEN and effect in self.sent:
             if undone:
                 self.undo = (step, "backoff")
@@ -204,7 +207,7 @@ class Automaton:
 
     def _in_need(self, event: Event) -> None:
         found = f"{event['type']} {event['step']} by {event['actor']}"
-        needed = self.blocked or any(f"{event['step']}/{way}" in self.parked for way in ("do", "undo"))
+        needed = self.blocked or any(f"{event['step']}/{way}" in self.unheard for way in ("do", "undo"))
         self._expect(needed and not self.paused, Rule.LEGAL, found, "a saga that needs a person")
 
     def _under_way(self, event: Event, statuses: tuple[str, ...]) -> None:
@@ -228,6 +231,7 @@ class Automaton:
         over = self.parked.get(effect, 0) <= event["at"] < event["until"]
         self._expect(over, Rule.LEGAL, f"{effect} parked at {event['at']} until {event['until']}", "one after another")
         self.parked[effect] = event["until"]
+        self.unheard.add(effect)
 
     def _released(self, event: Event) -> None:
         effect = f"{event['step']}/{event['direction']}"
@@ -238,7 +242,11 @@ class Automaton:
     def _not_parked(self, effect: str, event: Event) -> None:
         spent = bool(event.get("timed_out")) and effect in self.parked
         self._expect(not spent, Rule.LEGAL, f"{effect} timed out", "no attempt spent while it is parked")
+        self._asked_no_more(effect)
+
+    def _asked_no_more(self, effect: str) -> None:
         self.parked.pop(effect, None)
+        self.unheard.discard(effect)
 
     def _blocked(self, event: Event) -> None:
         self._expect(not self.blocked, Rule.LEGAL, "blocked again", "blocked once")

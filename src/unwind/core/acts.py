@@ -4,7 +4,7 @@ Rules, beside those of `decide.py`:
 
  A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
     who saw the same thing only one acts, and a button pressed twice acts once.
- B. RetryStep, resolve and skip are about the step that needs a person: one that is blocked, or is parked at a
+ B. RetryStep, resolve and skip are about the step that needs a person: one that is blocked, or was parked at a
     participant that may never come back. While the saga is paused they wait for a resume.
  C. A retry begins a fresh attempt at once; a signal is waited for anew, and one that was no use is asked again. The
     command may be replaced by one of the same type, under the same effect id: it is used unless the participant has
@@ -146,9 +146,9 @@ def refusal(state: State, mend: type[Mend]) -> str:
 
 
 def _needing(state: State) -> Blocked | None:
-    """What is blocked; what is parked counts as blocked."""
-    alone = None if state.blocked is not None else rules.parked(state)
-    return state.blocked if alone is None else Blocked(alone[1].step, alone[0], "", 0, 0)
+    """What is blocked; what was parked and is not answered counts as blocked."""
+    unheard = None if state.blocked is not None else rules.unheard(state)
+    return state.blocked if unheard is None else Blocked(unheard[1].step, unheard[0], "", 0, 0)
 
 
 def _in_need(state: State, message: Mend) -> Blocked:

@@ -46,7 +46,7 @@ _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed":
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
-    return tuple([replace(run, parked=0, **changes) if run.step == step else run for run in state.runs])
+    return tuple([replace(run, parked=0, silent=0, **changes) if run.step == step else run for run in state.runs])
 
 
 def _counted(streams: tuple[tuple[str, int], ...], stream: str, count: int) -> tuple[tuple[str, int], ...]:
@@ -174,7 +174,7 @@ def _undo_started(state: State, event: UndoStarted) -> State:
 
 
 def _undo_failed(state: State, event: UndoFailed) -> State:
-    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at, parked=0)
+    undo = state.undo and replace(state.undo, status="backoff", retry_at=event.retry_at, parked=0, silent=0)
     return replace(state, version=state.version + 1, undo=undo)
 
 
@@ -216,7 +216,8 @@ def _over(run: StepRun, event: RetryOrdered) -> StepRun:
         return _restarted(run, event.at)
     if run.command is None:
         return run
-    return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command, parked=0)
+    command = event.command or run.command
+    return replace(run, status="backoff", retry_at=event.at, command=command, parked=0, silent=0)
 
 
 def _signal_received(state: State, event: SignalReceived) -> State:
@@ -245,7 +246,7 @@ def _changed(state: State, event: AttemptParked | AttemptReleased, change: Calla
 
 
 def _attempt_parked(state: State, event: AttemptParked) -> State:
-    return _changed(state, event, lambda run: replace(run, parked=event.until))
+    return _changed(state, event, lambda run: replace(run, parked=event.until, silent=run.silent or event.at))
 
 
 def _attempt_released(state: State, event: AttemptReleased) -> State:

@@ -72,11 +72,11 @@ def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
     return [("undo", state.undo)] if state.undo is not None and state.undo.status == "backoff" else []
 
 
-def parked(state: State) -> tuple[Direction, StepRun] | None:
-    """What is left alone, since its participant answers nobody: a step of a running saga, or an undo (rule 13)."""
+def unheard(state: State) -> tuple[Direction, StepRun] | None:
+    """What was parked and has not been answered since, whether it is asked again just now or not (rule 13)."""
     if state.status == "running":
-        return next((("do", run) for run in state.runs if run.parked and run.status == "outstanding"), None)
-    return ("undo", state.undo) if state.undo is not None and state.undo.parked else None
+        return next((("do", run) for run in state.runs if run.silent and run.status == "outstanding"), None)
+    return ("undo", state.undo) if state.undo is not None and state.undo.silent else None
 
 
 def waiting(state: State) -> StepRun | None:

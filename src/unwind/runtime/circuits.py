@@ -80,6 +80,8 @@ class Circuit:
         self._stages = 0
         self._asked = 0
         """Commands let go since the last answer, while it is not closed."""
+        self._heard = False
+        """Whether an answer came in this second of the ramp."""
         self._undos_first_until = 0
 
     # ------------------------------------------------------------------------------------------------- what is seen
@@ -91,7 +93,9 @@ class Circuit:
         if self.stage == "open":
             self._turn("ramp", now)
             self._rate = self._left = self._limits.circuit_ramp
-            self._slot, self._stages = now, 0
+            self._slot, self._stages, self._heard = now, 0, False
+        else:
+            self._heard = True
         self._answered_at = now
 
     def unanswered(self, begun: int, now: int, *, expired: bool) -> None:
@@ -176,14 +180,14 @@ class Circuit:
             if self.stage == "open":
                 self._slot, self._left = now, 1
                 return
-            answered_at = self._answered_at or 0
-            if self._asked and answered_at < self._slot:
-                if now - answered_at >= self._limits.circuit_silence:
+            if self._asked and not self._heard:
+                if now - (self._answered_at or 0) >= self._limits.circuit_silence:
                     self._open(now)
-                    return
-                self._slot, self._left = now, self._rate
+                else:
+                    self._slot, self._left = now, self._rate
                 return
             self._slot += SECOND
+            self._heard = False
             self._stages += 1
             self._rate *= 2
             self._left = self._rate

@@ -84,7 +84,7 @@ class Model:
         if event.actor and not waits:
             self._by_hand(event.step)
         if event.step not in self.steps:
-            self.steps[event.step] = {"st": "skipped", "n": 0, "parked": 0}
+            self.steps[event.step] = {"st": "skipped", "n": 0, "parked": 0, "unheard": False}
         elif waits:
             if not event.actor and event.at < self.steps[event.step]["expires"]:
                 raise Law("skipped_before_its_time")
@@ -192,7 +192,7 @@ class Model:
             raise Law("parked_before_its_time")
         if not SECOND <= event.until - event.at <= LONGEST:
             raise Law("parked_for_too_long")
-        run["parked"] = event.until
+        run.update(parked=event.until, unheard=True)
 
     def _AttemptReleased(self, event: e.AttemptReleased) -> None:  # noqa: N802
         run = self._asked(event)
@@ -229,7 +229,7 @@ class Model:
         run = self._current_undo(event.step) if event.direction == "undo" and self.undo else self.steps.get(event.step)
         if self.paused:
             raise Law("work_begun_while_paused")
-        if self.blocked is None and (run is None or (run["st"] != "backoff" and not run["parked"])):
+        if self.blocked is None and (run is None or (run["st"] != "backoff" and not run["unheard"])):
             raise Law("retried_what_needs_nobody")
         if run is not None and run["st"] == "out" and self.plans[event.step].shape == "command":
             run.update(st="backoff", retry=event.at, parked=0)
@@ -256,13 +256,13 @@ class Model:
         self.undo, self.blocked = None, None
 
     @property
-    def left_alone(self) -> bool:
-        """Whether something is parked: a person may take it over."""
+    def unheard(self) -> bool:
+        """Whether something was parked and has not been answered since: a person may take it over."""
         runs = self.steps.values() if self.status == "running" else [self.undo] if self.undo else []
-        return any(run["parked"] and run["st"] == "out" for run in runs)
+        return any(run["unheard"] and run["st"] == "out" for run in runs)
 
     def _by_hand(self, step: str) -> None:
-        if (self.blocked is None and not self.left_alone) or self.paused:
+        if (self.blocked is None and not self.unheard) or self.paused:
             raise Law("done_by_hand_what_needs_nobody")
         self.by_hand.add(step)
 
@@ -285,7 +285,7 @@ class Model:
     @staticmethod
     def _clock(attempt: m.Attempt) -> dict[str, Any]:
         clock = {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
-        return {**clock, "parked": 0}
+        return {**clock, "parked": 0, "unheard": False}
 
     def _every_run(self) -> list[dict[str, Any]]:
         return [*self.steps.values(), *([self.undo] if self.undo else [])]

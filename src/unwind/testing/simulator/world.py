@@ -313,7 +313,7 @@ class World:
         while True:
             await asyncio.sleep(1 + self.rng.random() * 3)
             model = self.checker.models.get(saga_id)
-            if model is not None and model.status in LIVE and (model.blocked or model.left_alone) and not model.paused:
+            if model is not None and model.status in LIVE and (model.blocked or model.unheard) and not model.paused:
                 await self._act(0, saga_id, what)
                 return
 
