@@ -183,12 +183,21 @@ def test_what_the_ramp_has_no_room_for_comes_again_soon() -> None:
 
 def test_an_attempt_whose_commands_were_held_back_is_not_spent_after_it_has_closed() -> None:
     circuit = ramp(100)
-    assert circuit.holds(at(90), at(101))
+    assert circuit.holds(at(90), 0, at(101))
     assert circuit.view(at(110)).stage == "closed"
-    assert circuit.holds(at(90), at(120))
-    assert not circuit.holds(at(111), at(141))
+    assert circuit.holds(at(90), 0, at(120))
+    assert not circuit.holds(at(111), 0, at(141))
     circuit.unanswered(at(90), at(130), expired=True)
     assert circuit.view(at(130)).unanswered == 0, "nor does it speak against the participant"
+
+
+def test_an_attempt_that_another_worker_has_parked_is_spent_once_the_participant_is_heard_of() -> None:
+    circuit = closed()
+    assert circuit.holds(at(10), at(5), at(40))
+    circuit.answered(1, at(4))
+    assert circuit.holds(at(10), at(5), at(40))
+    circuit.answered(1, at(6))
+    assert not circuit.holds(at(10), at(5), at(40))
 
 
 # ----------------------------------------------------------------------------------------------------------- all of it
@@ -225,7 +234,7 @@ def test_whatever_happens(happenings: list[Any]) -> None:
         parked = circuit.park_until(now, 0.5) - now
         assert SOON <= parked <= LIMITS.park_most
         if circuit.stage != "closed":
-            assert circuit.holds(now, now)
+            assert circuit.holds(now, 0, now)
         told += len(turns)
         for turn in turns:
             assert (turn.before, turn.after) in {

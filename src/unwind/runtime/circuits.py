@@ -112,10 +112,16 @@ class Circuit:
 
     # ------------------------------------------------------------------------------------------------- what is asked
 
-    def holds(self, begun: int, now: int) -> bool:
-        """Whether an attempt begun then, whose time is up, is not to be spent: perhaps its commands were held back."""
+    def holds(self, begun: int, silent: int, now: int) -> bool:
+        """Whether an attempt begun then, whose time is up, is not to be spent.
+
+        So it is while the circuit is not closed, or was not when the attempt began: its commands may have been held
+        back. And where it was parked before, first at `silent` (0: never), and nobody was answered since, as far as
+        this worker has heard: another worker, or this one in its life before, knew more.
+        """
         self._roll(now)
-        return self.stage != "closed" or begun < self._cleared_at
+        unheard = silent > 0 and (self._answered_at or 0) < silent
+        return self.stage != "closed" or begun < self._cleared_at or unheard
 
     def admits(self, direction: Direction, now: int) -> bool:
         """Whether one more command may go now. A yes is counted."""

@@ -92,6 +92,7 @@ class Loop:
             largest=limits.payload,
         )
         self.outages = Outages(limits, telemetry.work)
+        telemetry.more.append(lambda: self.outages.metrics(self._time.now()))
         self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker)
 
     # ------------------------------------------------------------------------------------------------------- lifecycle

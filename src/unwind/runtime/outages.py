@@ -1,18 +1,20 @@
 """The loop's side of the circuits: what it sees of the participants, which sagas it parks, which commands it sends."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from unwind.core.effects import SendCommand
 from unwind.core.events import AttemptParked, AttemptReleased, Event
 from unwind.core.messages import CommandCall, Direction, Reply
 from unwind.core.state import State, StepRun
-from unwind.runtime.circuits import Circuit, Circuits, CircuitView
+from unwind.runtime.circuits import Circuit, Circuits, CircuitView, Stage
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.unit import Decided
 
+_FIGURES: dict[Stage, int] = {"closed": 0, "ramp": 1, "open": 2}
 log = structlog.get_logger("unwind.outages")
 
 
@@ -93,9 +95,19 @@ class Outages:
         self._say()
         return views
 
-    def parked_now(self, now: int) -> Mapping[str, int]:
-        """How many sagas this worker has parked, by service."""
-        return self._circuits.parked_now(now)
+    def metrics(self, now: int) -> Iterator[Metric]:
+        """The same for Prometheus."""
+        stage = GaugeMetricFamily("unwind_circuit_state", "0 closed, 1 ramp, 2 open", labels=["service"])
+        opened = CounterMetricFamily("unwind_circuit_opened", "Times a circuit has opened", labels=["service"])
+        parked = GaugeMetricFamily(
+            "unwind_parked_sagas", "Sagas that this worker has parked, and whose time has not come", labels=["service"]
+        )
+        counts = self._circuits.parked_now(now)
+        for view in self.views(now):
+            stage.add_metric([view.service], _FIGURES[view.stage])
+            opened.add_metric([view.service], view.opened)
+            parked.add_metric([view.service], counts[view.service])
+        return iter((stage, opened, parked))
 
     def _say(self) -> None:
         for turn in self._circuits.turns():
@@ -111,7 +123,7 @@ def _passes(circuit: Circuit, direction: Direction, run: StepRun, now: int) -> b
     expired = attempt.expires is not None and now >= attempt.expires
     if expired or now >= attempt.at + attempt.resend:
         circuit.unanswered(attempt.at, now, expired=expired)
-    return not (expired and circuit.holds(attempt.at, now))
+    return not (expired and circuit.holds(attempt.at, run.silent, now))
 
 
 def _asked(state: State) -> Iterator[tuple[Direction, StepRun, CommandCall]]:
