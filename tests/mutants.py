@@ -17,10 +17,10 @@ import msgspec
 from msgspec.structs import replace
 
 from unwind.core import advance, barrier, decide, evolve, flow, pending, rules, waits
-from unwind.core.events import UndoDone
+from unwind.core.events import AttemptReleased, UndoDone
 from unwind.core.state import AWAITED
 from unwind.ports import Committed, Move, StreamAppend, Unit
-from unwind.runtime import inbox, loop, unit
+from unwind.runtime import circuits, inbox, loop, unit
 from unwind.runtime.clock import StoreTime
 from unwind.stores.inline import run_inline
 from unwind.stores.memory import MemoryStore
@@ -207,6 +207,60 @@ def compensation_gives_up() -> Patches:
             advance.advance(draft)
 
     return [swap(decide, "_undo_attempt_over", over)]
+
+
+# ------------------------------------------------------------------------------------------------------------- outages
+
+
+@mutant
+def parked_saga_sleeps() -> Patches:
+    """Rule 15: what is parked has a wake-up."""
+    right = pending.due
+
+    def due(saga: Any, now: int) -> int | None:
+        parked = any(run.parked for _, run in rules.unheard(saga))
+        return NEVER if parked and not saga.paused else right(saga, now)
+
+    return [swap(unit, "due", due), swap(loop, "due", due)]
+
+
+@mutant
+def outage_burns_attempts() -> Patches:
+    """Rule 15: the circuit is open, and attempts are spent all the same."""
+    return [swap(decide, "park", lambda *_: False)]
+
+
+@mutant
+def answer_to_what_is_parked_is_dropped() -> Patches:
+    """Rule 15: parking also stops counting answers."""
+    right = decide._reply
+
+    def reply(draft: Any, message: Any) -> None:
+        if not any(run.parked and run.step == message.step for _, run in rules.unheard(draft.state)):
+            right(draft, message)
+
+    return [swap(decide, "_reply", reply)]
+
+
+@mutant
+def open_circuit_is_never_probed() -> Patches:
+    """An open circuit lets nothing go, so that no answer ever closes it."""
+    right = circuits.Circuit.admits
+
+    def admits(self: circuits.Circuit, direction: Any, now: int) -> bool:
+        return self.stage != "open" and right(self, direction, now)
+
+    return [swap(circuits.Circuit, "admits", admits)]
+
+
+@mutant
+def released_attempt_keeps_its_old_clock() -> Patches:
+    """Rule 15: an attempt that was parked is begun anew, with all its time."""
+
+    def released(state: Any, event: Any) -> Any:
+        return evolve._changed(state, event, lambda run: replace(run, parked=0))
+
+    return [patch.dict(evolve.EVOLVE, {AttemptReleased: released})]
 
 
 # --------------------------------------------------------------------------------------------------- commit and wake_at

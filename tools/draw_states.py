@@ -17,6 +17,7 @@ from unwind.core.steps import SKIP, Fail, Kind
 TARGET = Path(__file__).parent.parent / "docs" / "state-machine.md"
 LABELS_TO_A_LINE = 3
 
+_OF_UNDO = {"outstanding": "undoing", "backoff": "undo_backoff"}
 Edge = tuple[str, str, str]
 
 
@@ -44,11 +45,11 @@ def step_status(step: str) -> Callable[[State], str]:
             return "waiting"
         undo = state.undo_of(step)
         if undo is not None:
-            return {"outstanding": "undoing", "backoff": "undo_backoff"}[undo.status]
+            return "undo_parked" if undo.parked else _OF_UNDO[undo.status]
         turned = state.status in {"compensating", "compensated"}
         if turned and run.status not in {"refused", "skipped"} and step not in state.targets:
             return "undone"
-        return run.status
+        return "parked" if run.parked else run.status
 
     return status
 

@@ -111,6 +111,8 @@ class Work(Struct):
     attempt: int = 1
     runner: str = ""
     until: int = 0
+    parked: int = 0
+    unheard: bool = False
 
 
 class Reference:
@@ -131,17 +133,22 @@ class Reference:
         self.turning = self.paused = self.no_return = False
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
+        self.silent: dict[str, int] = {}
         self.heard: dict[str, bytes] = {}
         self.begins = 0
 
     def view(self) -> Any:
         """What both machines must agree on."""
-        undos = [(undo.name, undo.status, undo.attempt) for undo in self.undos]
-        steps = [(work.name, work.status, work.attempt) for work in self.begun]
+        undos = [(undo.name, undo.status, undo.attempt, self.left_alone(undo)) for undo in self.undos]
+        steps = [(work.name, work.status, work.attempt, self.left_alone(work)) for work in self.begun]
         live = self.phase in {"running", "compensating"}
         alarms = self.alarms if live else []
         todo = self.todo if self.phase == "compensating" else []
         return self.phase, steps, todo, undos, alarms, self.paused and live, self.turning, self.no_return, self.left
+
+    @staticmethod
+    def left_alone(work: Work) -> int:
+        return work.parked if work.status == "outstanding" else 0
 
     def work(self, name: str) -> Work | None:
         return next((work for work in self.begun if work.name == name), None)
@@ -174,8 +181,8 @@ class Reference:
                 self.settle()
             case Reply():
                 self.undo_answered(message)
-            case Tick(leases=leases):
-                self.leases = leases
+            case Tick(leases=leases, held=held):
+                self.leases, self.silent = leases, held
                 self.woken()
                 self.settle()
             case Cancel() if self.phase == "compensating":
@@ -210,6 +217,7 @@ class Reference:
     def mended(self, act: RetryStep | ResolveStep | SkipStep) -> None:
         found = list(self.alarms)
         both = [("do", self.begun)] if self.phase == "running" else [("undo", self.undos)]
+        found += [(w.name, way) for way, works in both for w in works if w.unheard and w.status == "outstanding"]
         if isinstance(act, RetryStep):
             found += [(work.name, way) for way, works in both for work in works if work.status == "backoff"]
         elif isinstance(act, SkipStep) and self.phase == "running":
@@ -258,7 +266,11 @@ class Reference:
         self.alarms = [alarm for alarm in self.alarms if alarm != (name, way)]
 
     def alarm(self, name: str, way: str) -> None:
-        self.alarms += [(name, way)] * ((name, way) not in self.alarms)
+        if (name, way) not in self.alarms:
+            self.alarms.append((name, way))
+            rung = self.undo(name) if way == "undo" else self.work(name)
+            if rung is not None:
+                rung.parked = 0
 
     # ------------------------------------------------------------------------------------------------------- movement
 
@@ -342,8 +354,8 @@ class Reference:
             self.undos.append(Work(name, "outstanding", self.at, runner=self.worker))
 
     def settling(self) -> bool:
-        busy = [work.name for work in self.begun if work.status == "outstanding" and not self.part[work.name].waits]
-        return any((name, "do") not in self.alarms for name in busy)
+        busy = [work for work in self.begun if work.status == "outstanding" and not self.part[work.name].waits]
+        return any((work.name, "do") not in self.alarms and not work.parked for work in busy)
 
     def failed(self) -> None:
         """A step's own failure waits for what is under way beside it."""
@@ -484,10 +496,20 @@ class Reference:
         elif self.part[work.name].waits:
             self.waited(work)
         elif self.part[work.name].shape == "command":
-            if self.at >= work.since + TIMEOUT:
+            if work.parked:
+                if self.at >= work.parked and not self.turning and not self.park(work, direction):
+                    work.parked, work.since = 0, self.at
+            elif self.at >= work.since + TIMEOUT and not self.park(work, direction):
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)
         elif not self.held(work, direction) and work.runner != self.worker:
             work.runner, work.since = self.worker, self.at
+
+    def park(self, work: Work, direction: str) -> bool:
+        until = self.silent.get(f"saga-1/{work.name}/{direction}")
+        if until is None or self.turning or (work.name, direction) in self.alarms:
+            return False
+        work.parked, work.unheard = min(max(until, self.at + SECOND), self.at + 300 * SECOND), True
+        return True
 
     def wait_over(self) -> None:
         """What waits may have been told, or its time may have come, while it was held up."""
@@ -522,9 +544,10 @@ class Reference:
 
     def again(self, work: Work) -> None:
         work.status, work.attempt, work.since, work.runner = "outstanding", work.attempt + 1, self.at, self.worker
+        work.parked, work.unheard = 0, False
 
     def restart(self) -> None:
         self.paused, self.alarms = False, []
         for work in [*self.begun, *self.undos]:
             if work.status == "outstanding" and self.part[work.name].shape in {"command", "signal"}:
-                work.since = self.at
+                work.since, work.parked = self.at, 0

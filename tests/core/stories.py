@@ -137,6 +137,12 @@ def is_settling() -> Scenario[Trip]:
     return Scenario(saga).given(Trip()).when(ok("car", Booked("c"))).when(refused("hotel", "full"))
 
 
+def sat_out_an_outage() -> Scenario[Trip]:
+    scenario = begun().when(ok("flight", BOOKED)).at(200, silent=["agency"]).at(230).when(ok("hotel", Booked("h")))
+    scenario = scenario.when(refused("car", "no cars")).at(400, silent=["agency"])
+    return scenario.at(450).when(undone("hotel")).when(undone("flight"))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -158,6 +164,7 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_scheduled,
         was_done_side_by_side,
         is_settling,
+        sat_out_an_outage,
     )
 }
 

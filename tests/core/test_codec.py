@@ -20,6 +20,8 @@ from unwind.testing.scenario import Scenario, ok
 
 NAMES = {
     "action_taken_over/1",
+    "attempt_parked/1",
+    "attempt_released/1",
     "compensation_started/1",
     "domain_recorded/1",
     "items_listed/1",

@@ -51,11 +51,12 @@ from unwind.core.messages import (
 )
 from unwind.core.pending import due, pending, resend_due
 from unwind.core.saga import Saga
-from unwind.core.state import NEW, State
+from unwind.core.state import NEW, State, StepRun
 from unwind.core.steps import SKIP, Fail, Kind
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
 SHAPES = {"command": booking, "action": errand, "record": diary, "signal": approval, "sleep": nap}
+DIRECTIONS: tuple[Any, ...] = ("do", "undo")
 OUTCOMES: Any = ("ok", "refused", "failed")
 GOOD, BAD, NO = Raw(b'{"code":"x"}'), Raw(b"null"), Raw(b'{"code":"no"}')
 
@@ -139,7 +140,7 @@ def definitions(draw: st.DrawFn, *, flat: bool = False) -> tuple[tuple[Node, ...
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
-MOVES += ["retry", "resolve", "skip", "signal", "signal"]
+MOVES += ["retry", "resolve", "skip", "signal", "signal", "dark", "dark", "dark"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
 PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 
@@ -218,11 +219,14 @@ class Story:
                 self.worker = f"w{two % 2}"
                 self.now = max(self.now, due(self.state, self.now) or 0)
                 return Tick(self.now)
+            case "dark":
+                self.now = max(self.now, due(self.state, self.now) or 0) + PAUSES[one] // 10
+                return Tick(self.now, held=self.dark(self.now + PAUSES[two]) if two else {"saga-1/x/do": self.now})
             case "tick":
                 self.worker = f"w{two % 2}"
                 self.now += PAUSES[one]
                 held = {effect_id("saga-1", name, "do"): self.now + PAUSES[two] for name in self.names}
-                return Tick(self.now, held if two else {})
+                return Tick(self.now, held if two else {}, self.dark(self.now + PAUSES[two]) if one % 2 else {})
             case "start":
                 return Start("saga-1", Raw(b"{}"))
             case "cancel":
@@ -240,14 +244,21 @@ class Story:
             case _:
                 return Resume("a")
 
+    def dark(self, until: int) -> dict[str, int]:
+        """Nobody answers anything, but for every third effect."""
+        asked = [effect_id("saga-1", name, way) for name in self.names for way in DIRECTIONS]
+        return {effect: until for number, effect in enumerate(asked) if number % 3 != 2}
+
     def answer(self, effect: SendCommand | RunAction, two: int) -> Reply:
         outcome = OUTCOMES[max(0, two - 2)]
         return Reply(effect.step, effect.direction, outcome, effect.attempt, GOOD)
 
 
 def seen(state: State) -> Any:
-    undos = [(undo.step, undo.status, undo.attempt.number) for undo in state.undos]
-    steps = [(run.step, run.status, run.attempt.number) for run in state.runs]
+    def of(run: StepRun) -> Any:
+        return run.step, run.status, run.attempt.number, run.parked if run.status == "outstanding" else 0
+
+    undos, steps = [of(undo) for undo in state.undos], [of(run) for run in state.runs]
     alarms = [(block.step, block.direction) for block in state.blocks] if state.live else []
     flags = state.paused and state.live, state.turning is not None, state.pivoted
     return state.status, steps, list(state.targets), undos, alarms, *flags, list(state.left)

@@ -9,11 +9,13 @@ from tests.core.trips import Trip
 from unwind.core.decide import decide
 from unwind.core.events import Event
 from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick
-from unwind.core.pending import due
+from unwind.core.pending import due, outstanding
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
 
 KEYS = ("x", "y")
+EFFECTS = [f"saga-1/{step}{item}/{way}" for step in "abc" for item in ("", "[x]", "[y]") for way in ("do", "undo")]
+"""All that a saga can ask for which is walked through: its steps are a, b and c."""
 YES, NO = Raw(b'{"code":"x"}'), Raw(b'{"code":"no"}')
 OUTCOMES: tuple[Literal["ok", "refused", "failed"], ...] = ("ok", "refused", "failed")
 DIRECTIONS: tuple[Literal["do", "undo"], ...] = ("do", "undo")
@@ -39,7 +41,7 @@ def shape(state: State) -> Any:
     """What makes two states the same to the machine: everything but the clock and the count of events."""
 
     def of(run: StepRun) -> Any:
-        return (run.step, run.status, run.attempt.number, run.attempt.runner)
+        return (run.step, run.status, run.attempt.number, run.attempt.runner, run.parked > 0)
 
     blocked = tuple((block.step, block.direction) for block in state.blocks)
     undos = tuple(of(undo) for undo in state.undos)
@@ -71,11 +73,12 @@ def inputs(saga: Saga[Trip]) -> Iterator[Input]:
 
 
 def times(place: Place) -> Iterator[int]:
-    """When a wake-up may come: now, when it is due, and long after every deadline."""
+    """When a wake-up may come: now, when it is due, when an attempt's time is up, and long after every deadline."""
     at = due(place.state, place.now)
     yield place.now
     if at is not None:
         yield max(at, place.now)
+        yield max(place.now, *(run.attempt.expires or 0 for _, run in outstanding(place.state)), 0)
         yield max(place.state.deadline or 0, at, place.now)
 
 
@@ -100,3 +103,4 @@ def steps_on(every: list[Input], place: Place) -> Iterator[tuple[Input, int, str
     """Each input with its time and the worker that decides it."""
     yield from ((message, place.now, "w1") for message in every)
     yield from ((Tick(0), now, worker) for now in times(place) for worker in ("w1", "w2"))
+    yield from ((Tick(0, held=dict.fromkeys(EFFECTS, now)), now, "w1") for now in times(place))

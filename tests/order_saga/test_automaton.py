@@ -51,6 +51,9 @@ from unwind.core.steps import (
 
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
+ASKING = ("asked", "turned", "after", "reserve_inventory", "process_payment", "create_shipment")
+DARK = Tick(0, held={f"saga-1/{step}/{way}": START for step in ASKING for way in ("do", "undo")})
+"""A wake-up while nobody answers; what is parked is parked for a second."""
 
 
 class Ask(Command, frozen=True, tag="service.ask"):
@@ -157,7 +160,8 @@ def happenings(saga: Saga[Any]) -> st.SearchStrategy[Happening]:
             Resume("a"),
             Tick(0),
             Tick(0),
-            Tick(0),
+            DARK,
+            DARK,
             RetryStep("a"),
             SkipStep("a"),
             *map(by_hand, REPLIES),
@@ -241,6 +245,15 @@ def test_an_action_that_is_taken_over_and_settles_while_the_saga_turns_round_is_
     state, events = told(EVERYTHING, Plan(), story)
     names = [str(event.__struct_config__.tag) for event in events]
     assert {"action_taken_over/1", "step_settled/1"} <= set(names)
+    assert read(events).shown_status == state.shown_status == "compensated"
+
+
+def test_an_outage_is_legal_and_costs_no_attempt() -> None:
+    dark: list[Happening] = [(31, DARK), (31, DARK), (31, Tick(0))]
+    state, events = told(ORDERS, ORDER, [*dark, (0, "ok"), *dark, (0, "refused"), *dark, (0, "ok")])
+    names = [str(event.__struct_config__.tag) for event in events]
+    assert (names.count("attempt_parked/1"), names.count("attempt_released/1")) == (6, 3)
+    assert not {"step_failed/1", "undo_failed/1"} & set(names)
     assert read(events).shown_status == state.shown_status == "compensated"
 
 

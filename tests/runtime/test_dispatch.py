@@ -12,6 +12,7 @@ from tests.runtime.rig import Deed, Rig, Trace, at_once, reply, tell, virtual
 from unwind.core.events import StepFailed, StepRetried
 from unwind.core.steps import Retry
 from unwind.ports import COMMANDS, REPLIES, Message, Move
+from unwind.runtime.limits import Limits
 from unwind.runtime.sweeper import Sweeper
 
 TRIP = trip()
@@ -152,7 +153,7 @@ async def test_one_batch_sends_one_publication_to_each_service() -> None:
 @virtual
 async def test_a_lost_command_is_sent_again_without_an_event() -> None:
     saga = trip(booking("flight", timeout=timedelta(seconds=30)))
-    rig = Rig(saga)
+    rig = Rig(saga, limits=Limits(circuit_after=0))
     rig.bus.down = True
     engine = await rig.launch(sweeps=True)
     saga_id = (await engine.start(saga, Trip())).saga_id
@@ -169,7 +170,7 @@ async def test_a_lost_command_is_sent_again_without_an_event() -> None:
 @virtual
 async def test_every_attempt_is_awaited_for_its_timeout() -> None:
     saga = trip(booking("flight", timeout=timedelta(seconds=3), retry=Retry.fixed(3, timedelta(seconds=2))))
-    rig = Rig(saga)
+    rig = Rig(saga, limits=Limits(circuit_after=0))
     engine = await rig.launch(sweeps=True)
     saga_id = (await engine.start(saga, Trip())).saga_id
     await rig.until(lambda: rig.scripted.status(saga_id) == "compensating")

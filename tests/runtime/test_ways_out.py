@@ -19,7 +19,7 @@ from unwind.core.steps import Kind, Retry, Step
 from unwind.errors import DefinitionError
 from unwind.ports import Message
 from unwind.runtime.engine import Engine
-from unwind.runtime.limits import SECOND
+from unwind.runtime.limits import SECOND, Limits
 
 YES = Raw(encode(BOOKED))
 Act = Callable[[Engine, str], Awaitable[State]]
@@ -80,6 +80,8 @@ class Case(Struct, frozen=True):
     """The participant comes round before the act; else it never does."""
     later: bool = False
     """The saga is accepted for a later time."""
+    parks: bool = False
+    """Attempts at a silent participant are parked; else they are spent."""
 
 
 FLIGHT = trip(booking("flight"), booking("hotel"))
@@ -166,6 +168,33 @@ CASES: dict[str, Case] = {
     "blocked at the pivot: silent": Case(
         pivotal(), says("silent", "hotel/do"), "blocked", {"completed": retry, "2 completed": resolve}, after=90
     ),
+    "parked": Case(
+        FLIGHT,
+        says("silent", "flight/do"),
+        "running",
+        {"completed": resume, "2 completed": retry, "3 completed": resolve, "compensated": cancel},
+        after=200,
+        parks=True,
+    ),
+    "parked past the pivot, for good": Case(
+        pivotal(),
+        says("silent", "car/do"),
+        "running",
+        {"completed": resolve, "2 completed": skip},
+        after=200,
+        mended=False,
+        parks=True,
+    ),
+    "its undo parked, for good": Case(
+        FLIGHT,
+        says("silent", "flight/undo", "hotel/do"),
+        "compensating",
+        {"compensated": resolve, "2 compensated": skip},
+        first=cancel,
+        after=200,
+        mended=False,
+        parks=True,
+    ),
     "blocked past the pivot: no signal in time": Case(
         FEE, reply, "blocked", {"completed": resolve, "2 completed": skip}, after=40
     ),
@@ -199,7 +228,7 @@ def test_there_is_a_way_out(name: str, ending: str) -> None:
 
     @virtual
     async def happen() -> None:
-        rig = Rig(case.saga)
+        rig = Rig(case.saga, limits=Limits(circuit_after=3 if case.parks else 0))
         engine, saga_id, mended = await brought_there(rig, case)
         assert rig.scripted.status(saga_id) == case.shown
         if case.mended:

@@ -49,6 +49,10 @@ class Automaton:
         """The step that a person has just done or undone: that it is over follows."""
         self.sent: set[str] = set()
         """Effects that are asked for with a command: a retry ends their attempt, an action's goes on."""
+        self.parked: dict[str, int] = {}
+        """Effects that are left alone, since their participant answers nobody, and until when."""
+        self.unheard: set[str] = set()
+        """Effects that were parked in this attempt, and are not answered: a person may take them over."""
         self.streams: dict[str, int] = {}
         """Number of domain events by stream."""
         self._number = 0
@@ -93,6 +97,7 @@ class Automaton:
             fits = self.status == "running" and self.runs[step] in _OPEN and bool(self.pivot) and event.get("actor")
             self._expect(bool(fits), Rule.PIVOT, f"{step} skipped", "only what was not begun, or is past the pivot")
             self.runs[step], self.blocked = "skipped", False
+            self._asked_no_more(f"{step}/do")
         else:
             self.runs[self._begin(event)] = "skipped"
 
@@ -113,6 +118,7 @@ class Automaton:
         fits = self.runs.get(step) in allowed
         self._expect(fits, Rule.LEGAL, f"{event['type']} {step}", f"{step} to be {' or '.join(allowed)}")
         self._same_attempt(f"{step}/do", event)
+        self._not_parked(f"{step}/do", event)
         self.runs[step] = status
         self.resolved = ""
         self.blocked = self.blocked and status not in {"done", "refused"}
@@ -144,6 +150,8 @@ class Automaton:
         owed = [step for step in reversed(self.runs) if self.runs[step] in _TO_UNDO]
         self._expect(targets == owed, Rule.REVERSE, f"targets {targets}", f"{owed}")
         self.status, self.targets, self.blocked = "compensating", targets, False
+        self.parked.clear()
+        self.unheard.clear()
         self.paused = self.paused and cause != "cancelled"
 
     def _undo_started(self, event: Event) -> None:
@@ -156,6 +164,7 @@ class Automaton:
 
     def _undo_failed(self, event: Event) -> None:
         self._under_way(event, ("outstanding",))
+        self._not_parked(f"{event['step']}/undo", event)
         self.undo = (self.undo[0], "backoff")
 
     def _undo_retried(self, event: Event) -> None:
@@ -167,20 +176,24 @@ class Automaton:
     def _undo_done(self, event: Event) -> None:
         self._under_way(event, _OPEN)
         self.targets.remove(self.undo[0])
+        self._asked_no_more(f"{self.undo[0]}/undo")
         self.undo, self.blocked, self.resolved = ("", ""), False, ""
 
     def _undo_skipped(self, event: Event) -> None:
         self._in_need(event)
         self._expect(self.targets[:1] == [event["step"]], Rule.REVERSE, f"undo of {event['step']} skipped", "the next")
         self.targets.remove(event["step"])
+        self._asked_no_more(f"{event['step']}/undo")
         self.undo, self.blocked = ("", ""), False
 
     def _retry_ordered(self, event: Event) -> None:
         step, undone = str(event["step"]), event["direction"] == "undo"
         run = self.undo[1] if undone else self.runs.get(step, "")
-        needed = not self.paused and (self.blocked or run == "backoff")
+        effect = f"{step}/{event['direction']}"
+        needed = not self.paused and (self.blocked or run == "backoff" or effect in self.unheard)
         self._expect(needed, Rule.LEGAL, f"retry of {step} ordered", "something blocked, or in a backoff")
-        if run in _OPEN and f"{step}/{event['direction']}" in self.sent:
+        self._asked_no_more(effect)
+        if run in _OPEN and effect in self.sent:
             if undone:
                 self.undo = (step, "backoff")
             else:
@@ -194,7 +207,8 @@ class Automaton:
 
     def _in_need(self, event: Event) -> None:
         found = f"{event['type']} {event['step']} by {event['actor']}"
-        self._expect(self.blocked and not self.paused, Rule.LEGAL, found, "a saga that needs a person")
+        needed = self.blocked or any(f"{event['step']}/{way}" in self.unheard for way in ("do", "undo"))
+        self._expect(needed and not self.paused, Rule.LEGAL, found, "a saga that needs a person")
 
     def _under_way(self, event: Event, statuses: tuple[str, ...]) -> None:
         step = str(event["step"])
@@ -207,9 +221,37 @@ class Automaton:
         held = self.undo == (step, "outstanding") if undone else self.runs.get(step) == "outstanding"
         self._expect(held, Rule.LEGAL, f"{event['direction']} of {step} taken over", "an action under way")
 
+    def _parked(self, event: Event) -> None:
+        step, undone = event["step"], event["direction"] == "undo"
+        open_ = self.undo == (step, "outstanding") if undone else self.runs.get(step) == "outstanding"
+        turned = self.status == "compensating"
+        effect = f"{step}/{event['direction']}"
+        fits = open_ and undone == turned and effect in self.sent and not self.paused and not self.blocked
+        self._expect(fits, Rule.LEGAL, f"{effect} parked", "a command that waits for its answer")
+        over = self.parked.get(effect, 0) <= event["at"] < event["until"]
+        self._expect(over, Rule.LEGAL, f"{effect} parked at {event['at']} until {event['until']}", "one after another")
+        self.parked[effect] = event["until"]
+        self.unheard.add(effect)
+
+    def _released(self, event: Event) -> None:
+        effect = f"{event['step']}/{event['direction']}"
+        over = effect in self.parked and self.parked[effect] <= event["at"] and not self.paused
+        self._expect(over, Rule.LEGAL, f"{effect} released at {event['at']}", "what has been parked long enough")
+        del self.parked[effect]
+
+    def _not_parked(self, effect: str, event: Event) -> None:
+        spent = bool(event.get("timed_out")) and effect in self.parked
+        self._expect(not spent, Rule.LEGAL, f"{effect} timed out", "no attempt spent while it is parked")
+        self._asked_no_more(effect)
+
+    def _asked_no_more(self, effect: str) -> None:
+        self.parked.pop(effect, None)
+        self.unheard.discard(effect)
+
     def _blocked(self, event: Event) -> None:
         self._expect(not self.blocked, Rule.LEGAL, "blocked again", "blocked once")
         self.blocked = True
+        self.parked.clear()
 
     def _paused(self, event: Event) -> None:
         self._expect(not self.paused, Rule.LEGAL, "paused again", "paused once")
@@ -217,6 +259,7 @@ class Automaton:
 
     def _resumed(self, event: Event) -> None:
         self.paused = self.blocked = False
+        self.parked.clear()
 
     def _recorded(self, event: Event) -> None:
         count = event["count"]
@@ -257,6 +300,8 @@ class Automaton:
         "undo_retried/1": _undo_retried,
         "undo_done/1": _undo_done,
         "action_taken_over/1": _taken_over,
+        "attempt_parked/1": _parked,
+        "attempt_released/1": _released,
         "saga_blocked/1": _blocked,
         "saga_paused/1": _paused,
         "saga_resumed/1": _resumed,

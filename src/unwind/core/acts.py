@@ -4,8 +4,9 @@ Rules, beside those of `decide.py`:
 
  A. An act that names the version it was decided on counts only while that is the saga's version. So of two operators
     who saw the same thing only one acts, and a button pressed twice acts once.
- B. RetryStep, resolve and skip are about the step that needs a person; where several do, they say which. While the saga
-    is paused they wait for a resume.
+ B. RetryStep, resolve and skip are about the step that needs a person: one that is blocked, or was parked at a
+    participant that may never come back; where several do, they say which. While the saga is paused they wait for a
+    resume.
  C. A retry begins a fresh attempt at once; a signal is waited for anew, and one that was no use is asked again. The
     command may be replaced by one of the same type, under the same effect id: it is used unless the participant has
     stored an answer already, which then counts. (A failure is never stored, nor is the refusal of an undo, or of a step
@@ -123,6 +124,7 @@ def _mend(draft: Draft, message: Mend) -> Decision:
 def in_need(state: State, mend: type[Mend]) -> list[tuple[m.Direction, str]]:
     """What such an act may be about: steps, or undos, that need a person; else what waits for its next attempt."""
     found: list[tuple[m.Direction, str]] = [(block.direction, block.step) for block in state.blocks]
+    found += [(direction, run.step) for direction, run in rules.unheard(state)]
     if mend is m.RetryStep:
         found += [(direction, run.step) for direction, run in rules.in_backoff(state)]
     elif mend is m.SkipStep:

@@ -28,6 +28,8 @@ The rules of the machine:
 13. When a step fails beside others nothing new begins, and what is under way there may settle: its answers count, its
     failures are unknown outcomes. Then the saga turns round. A cancel or the deadline waits for none of it.
 14. The items of a `ForEach` are asked for once and recorded; each step of each item is a step like any other.
+15. An attempt whose time is up while its participant answers nobody is not spent: it is parked, for minutes at most at
+    a time, and begun anew after that. Its answer counts all the same, and so does the saga's deadline.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -45,6 +47,7 @@ from unwind.core.acts import act
 from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
 from unwind.core.author import AuthorError, ask, checked_records
 from unwind.core.draft import Decision, Draft
+from unwind.core.parking import park, wake_parked
 from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
 from unwind.core.state import AWAITED, State, StepRun
@@ -232,7 +235,11 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
     elif run.status == "backoff" and at >= run.retry_at:
         if draft.state.turning is None:
             retry(draft, plan, run, direction)
+    elif run.parked:
+        wake_parked(draft, run, direction, tick.held)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
+        if park(draft, run, direction, tick.held):
+            return
         reason = "no answer in time"
         if direction == "do":
             _attempt_over(draft, plan, run, reason, timed_out=True)

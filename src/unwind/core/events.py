@@ -175,6 +175,21 @@ class ActionTakenOver(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag=
     runner: str
 
 
+class AttemptParked(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="attempt_parked/1"):
+    """The time of an attempt is up while its participant answers nobody: it is left alone, and not spent."""
+
+    step: str
+    direction: Direction
+    until: int
+
+
+class AttemptReleased(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="attempt_released/1"):
+    """The clock of a parked attempt starts anew, and its command is sent again."""
+
+    step: str
+    direction: Direction
+
+
 class SagaBlocked(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_blocked/1"):
     """The saga needs a person. What is outstanding is tried again every `retry_every`, without an event."""
 
@@ -281,6 +296,8 @@ Event = (
     | SignalReceived
     | TurningRound
     | ItemsListed
+    | AttemptParked
+    | AttemptReleased
 )
 
 # -------------------------------------------------------------------------------------------------------- domain events

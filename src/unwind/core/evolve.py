@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from unwind.core.events import (
     ActionTakenOver,
+    AttemptParked,
+    AttemptReleased,
     CompensationStarted,
     DomainRecorded,
     Event,
@@ -46,11 +48,11 @@ _SETTLED: dict[str, StepStatus] = {"ok": "done", "refused": "refused", "failed":
 
 
 def _replace_run(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
-    return tuple([replace(run, **changes) if run.step == step else run for run in state.runs])
+    return tuple([replace(run, parked=0, silent=0, **changes) if run.step == step else run for run in state.runs])
 
 
 def _replace_undo(state: State, step: str, **changes: object) -> tuple[StepRun, ...]:
-    return tuple([replace(undo, **changes) if undo.step == step else undo for undo in state.undos])
+    return tuple([replace(undo, parked=0, silent=0, **changes) if undo.step == step else undo for undo in state.undos])
 
 
 def _others(state: State, step: str, direction: Direction) -> tuple[Blocked, ...]:
@@ -76,7 +78,7 @@ def _restarted(run: StepRun, at: int) -> StepRun:
     attempt = run.attempt
     if run.status != "outstanding" or attempt.expires is None or run.waits == "sleep":
         return run
-    return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at))
+    return replace(run, attempt=replace(attempt, at=at, expires=at + attempt.expires - attempt.at), parked=0)
 
 
 def evolve(state: State, event: Event) -> State:
@@ -238,7 +240,8 @@ def _over(run: StepRun, event: RetryOrdered) -> StepRun:
         return _restarted(run, event.at)
     if run.command is None:
         return run
-    return replace(run, status="backoff", retry_at=event.at, command=event.command or run.command)
+    command = event.command or run.command
+    return replace(run, status="backoff", retry_at=event.at, command=command, parked=0, silent=0)
 
 
 def _items_listed(state: State, event: ItemsListed) -> State:
@@ -264,9 +267,30 @@ def _action_taken_over(state: State, event: ActionTakenOver) -> State:
     return replace(state, version=state.version + 1, runs=runs)
 
 
+def _changed(
+    state: State, event: AttemptParked | AttemptReleased | SagaBlocked, change: Callable[[StepRun], StepRun]
+) -> State:
+    """With one step, or its undo, changed."""
+    if event.direction == "undo":
+        undos = tuple(change(undo) if undo.step == event.step else undo for undo in state.undos)
+        return replace(state, version=state.version + 1, undos=undos)
+    runs = tuple(change(run) if run.step == event.step else run for run in state.runs)
+    return replace(state, version=state.version + 1, runs=runs)
+
+
+def _attempt_parked(state: State, event: AttemptParked) -> State:
+    return _changed(state, event, lambda run: replace(run, parked=event.until, silent=run.silent or event.at))
+
+
+def _attempt_released(state: State, event: AttemptReleased) -> State:
+    return _changed(state, event, lambda run: _restarted(run, event.at))
+
+
 def _saga_blocked(state: State, event: SagaBlocked) -> State:
+    """What is outstanding there is tried at the cap from now on: it does not stay parked."""
     blocked = Blocked(event.step, event.direction, event.reason, event.at, event.retry_every)
-    return replace(state, version=state.version + 1, blocks=(*state.blocks, blocked))
+    state = _changed(state, event, lambda run: replace(run, parked=0) if run.parked else run)
+    return replace(state, blocks=(*state.blocks, blocked))
 
 
 def _saga_paused(state: State, _: SagaPaused) -> State:
@@ -312,6 +336,8 @@ EVOLVE: dict[type, Callable[[State, Any], State]] = {
     UndoRetried: _undo_retried,
     UndoDone: _undo_done,
     ActionTakenOver: _action_taken_over,
+    AttemptParked: _attempt_parked,
+    AttemptReleased: _attempt_released,
     SagaBlocked: _saga_blocked,
     SagaPaused: _saga_paused,
     SagaResumed: _saga_resumed,

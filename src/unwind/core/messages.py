@@ -97,6 +97,9 @@ class Tick(Struct, frozen=True, gc=False):
     """The `wake_at` that the claim wrote; a move without an event applies only while it still stands."""
     leases: dict[str, int] = {}
     """Effect id → until when its runner holds it."""
+    held: dict[str, int] = {}
+    """Effect id of what is asked of a participant that answers nobody, as far as the worker knows → until when to leave
+    it alone."""
 
 
 class OperatorAct(Struct, frozen=True, gc=False):

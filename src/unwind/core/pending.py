@@ -7,11 +7,14 @@ from unwind.core.state import AWAITED, LIVE, State, StepRun
 
 
 def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
-    """What has been asked for and not answered: the steps of a running saga, the undos of a compensating one."""
+    """What has been asked for and not answered: the steps of a running saga, the undos of a compensating one.
+
+    Not what is parked: nobody is asked meanwhile.
+    """
     if state.status == "running":
-        return [("do", run) for run in state.runs if run.status == "outstanding" and not run.waits]
+        return [("do", run) for run in state.runs if run.status == "outstanding" and not (run.waits or run.parked)]
     if state.status == "compensating":
-        return [("undo", undo) for undo in state.undos if undo.status == "outstanding"]
+        return [("undo", undo) for undo in state.undos if undo.status == "outstanding" and not undo.parked]
     return []
 
 
@@ -77,6 +80,8 @@ def _next_of(run: StepRun, now: int) -> int:
     """When time does something to what was begun: it is sent again, tried again, or over."""
     if run.status == "backoff":
         return run.retry_at
+    if run.parked:
+        return run.parked
     attempt = run.attempt
     expires, again = attempt.expires, attempt.lease or attempt.resend
     if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again

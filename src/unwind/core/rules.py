@@ -78,6 +78,13 @@ def in_backoff(state: State) -> list[tuple[Direction, StepRun]]:
     return [("undo", undo) for undo in state.undos if undo.status == "backoff"]
 
 
+def unheard(state: State) -> list[tuple[Direction, StepRun]]:
+    """What was parked and has not been answered since, whether it is asked again just now or not (rule 15)."""
+    if state.status == "running":
+        return [("do", run) for run in state.runs if run.silent and run.status == "outstanding"]
+    return [("undo", undo) for undo in state.undos if undo.silent]
+
+
 def waiting(state: State) -> list[StepRun]:
     """The steps that wait for a signal, or for time."""
     if state.status != "running" or state.turning is not None:
@@ -88,10 +95,10 @@ def waiting(state: State) -> list[StepRun]:
 def settling(state: State) -> list[StepRun]:
     """What is under way beside a step that failed, and is let finish before anything is undone (rule 13).
 
-    Not what only waits; nor what needs a person: its effect happened, or may have, and is undone like an unknown one.
+    Not what only waits, is parked or needs a person: what its effect may be is undone like that of an unknown one.
     """
     return [
         run
         for run in state.runs
-        if run.status == "outstanding" and not run.waits and not state.blocked_on(run.step, "do")
+        if run.status == "outstanding" and not (run.waits or run.parked or state.blocked_on(run.step, "do"))
     ]

@@ -28,6 +28,10 @@ class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
     """When the next attempt begins; meaningful in `backoff` only."""
     pivot: bool = False
     waits: Waits = ""
+    parked: int = 0
+    """Until when it is left alone, since its participant answers nobody; 0: it is not parked."""
+    silent: int = 0
+    """When the attempt in progress was first parked; 0: it never was."""
 
 
 class Heard(Struct, frozen=True, gc=False):

@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from unwind.core.events import (
     ActionTakenOver,
+    AttemptParked,
+    AttemptReleased,
     CompensationStarted,
     DomainRecorded,
     Event,
@@ -53,6 +55,8 @@ Act = Literal[
     "signalled",
     "settling",
     "listed",
+    "parked",
+    "released",
 ]
 
 
@@ -247,6 +251,8 @@ def _tell_act(
     | SignalReceived
     | TurningRound
     | ItemsListed
+    | AttemptParked
+    | AttemptReleased
     | SagaStarted
     | SagaCompleted
     | SagaCompensated
@@ -279,6 +285,10 @@ def _tell_act(
             story.act(event.at, "settling", event.step, "", event.reason)
         case ItemsListed():
             story.act(event.at, "listed", event.step, "", ", ".join(key for key, _ in event.items) or "no items")
+        case AttemptParked():
+            story.act(event.at, "parked", event.step, "", "its participant answers nobody; the attempt is not spent")
+        case AttemptReleased():
+            story.act(event.at, "released", event.step, "", "its participant is asked again")
         case SagaStarted() | SagaCompleted() | SagaCompensated() | DomainRecorded():
             return
         case _:

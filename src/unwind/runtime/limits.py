@@ -41,3 +41,14 @@ class Limits(Struct, frozen=True):
     """Entries taken from the log at a time by the publisher of domain events."""
     publish_idle: int = SECOND // 4
     """Between two looks at a log that had nothing new."""
+    circuit_after: int = 3
+    """Commands in a row that a service leaves unanswered before its circuit may open; 0: it never does."""
+    circuit_silence: int = 10 * SECOND
+    """How long nobody of the service has answered by then; where an attempt's time is up, its timeout is enough."""
+    circuit_probe: int = 5 * SECOND
+    """Interval at which one command is let go while a circuit is open."""
+    circuit_ramp: int = 10
+    """Commands let go in the first second after the service has answered; twice as many in the next, and so on."""
+    park_least: int = 15 * SECOND
+    park_most: int = 300 * SECOND
+    """For how long an attempt is parked at a time: as long as the silence has lasted, within these bounds."""

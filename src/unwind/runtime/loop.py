@@ -14,24 +14,26 @@ import structlog
 from unwind.core.codec import fold, read_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
-from unwind.core.effects import RunAction
 from unwind.core.events import Event, Record
 from unwind.core.messages import Input, Moment, Reply, Resume, RetryStep, Start, Tick
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, NEW, State
 from unwind.errors import CodecError, UnavailableError, UnwindError
-from unwind.ports import COMMANDS, Bus, Clock, Message, Move, Store, StoredStream
+from unwind.ports import Bus, Clock, Move, Store, StoredStream
 from unwind.runtime.actions import ActionPool
+from unwind.runtime.circuits import CircuitView
 from unwind.runtime.clock import StoreTime
 from unwind.runtime.commits import Lost, commit
+from unwind.runtime.dispatch import Dispatcher
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.outages import Outages
 from unwind.runtime.state_cache import StateCache
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
-from unwind.runtime.unit import Decided, command_message, new_effects
+from unwind.runtime.unit import Decided
 
 log = structlog.get_logger("unwind.loop")
 
@@ -62,7 +64,6 @@ class Loop:
     ) -> None:
         """`sagas` are the definitions by content hash; `on_end` hears of each saga that this worker sees ended."""
         self._store = store
-        self._bus = bus
         self._sagas = sagas
         self._clock = clock
         self._worker = worker
@@ -90,6 +91,9 @@ class Loop:
             watch_every=limits.actions_watch,
             largest=limits.payload,
         )
+        self.outages = Outages(limits, telemetry.work)
+        telemetry.more.append(lambda: self.outages.metrics(self._time.now()))
+        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker)
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 
@@ -147,6 +151,10 @@ class Loop:
         """What the log says, whatever this worker knew."""
         self._cache.forget(saga_id)
         return await self.state(saga_id)
+
+    def circuits(self) -> tuple[CircuitView, ...]:
+        """Which participants answer, as far as this worker has seen."""
+        return self.outages.views(self._time.now())
 
     @property
     def backlog(self) -> int:
@@ -223,7 +231,7 @@ class Loop:
     async def _follow_up(self, settled: list[Decided], now: int) -> None:
         """What comes after the commit. Whatever fails here is made good by the sagas' wake-ups."""
         try:
-            await self._dispatch(settled)
+            await self._dispatcher.dispatch(settled, now)
             await self._move_on([made for made in settled if made.token is not None and not made.events], now)
             await self._intake.acknowledge()
         except UnavailableError as error:
@@ -294,7 +302,9 @@ class Loop:
             message: Input = entry.message
             if isinstance(message, Tick):
                 token = message.token
-                message = Tick(token, dict(leases))
+                message = Tick(token, dict(leases), self.outages.held(state, now, moment.jitter))
+            elif isinstance(message, Reply):
+                self.outages.heard(state, message)
             decision = decide(saga, state, message, moment)
             state = decision.state
             events = (*events, *decision.events) if events else decision.events
@@ -307,6 +317,8 @@ class Loop:
         if token is not None and resend_due(state, now):
             redrive = True
             self._work_done["resent"] += 1
+        if token is not None:
+            self.outages.decided(saga_id, state, events)
         return Decided(saga, before, state, events, records, token, redrive)
 
     def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
@@ -361,25 +373,6 @@ class Loop:
             if state.status not in LIVE:
                 self._on_end(state)
         cache.trim()
-
-    # -------------------------------------------------------------------------------------------------------- dispatch
-
-    async def _dispatch(self, settled: Iterable[Decided]) -> None:
-        """Send what the new states ask for. What is lost here is sent again by the saga's wake-up."""
-        now = self._clock.monotonic()
-        commands: dict[str, list[Message]] = {}
-        for made in settled:
-            if not made.events and not made.redrive:
-                continue
-            for effect in new_effects(made):
-                if isinstance(effect, RunAction):
-                    if effect.runner == self._worker:
-                        self._pool.submit(made.saga, effect, now)
-                else:
-                    service = effect.command.service
-                    commands.setdefault(service, []).append(command_message(made.after, effect))
-        for service, messages in commands.items():
-            await self._bus.publish(COMMANDS + service, messages)
 
     async def _move_on(self, ticked: list[Decided], now: int) -> None:
         """Wake-ups that found nothing to record are moved to when the saga is due next."""

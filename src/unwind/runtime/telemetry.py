@@ -1,7 +1,7 @@
 """What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -43,6 +43,8 @@ class Telemetry(Collector):
     def __init__(self) -> None:
         """Everything starts at zero."""
         self.work: Counter[str] = Counter()
+        self.more: list[Callable[[], Iterable[Metric]]] = []
+        """What other parts of the process have to tell at each scrape."""
         self._events: dict[tuple[str, type, str], int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -81,3 +83,5 @@ class Telemetry(Collector):
         for what, count in sorted(self.work.items()):
             work.add_metric([what], count)
         yield work
+        for told in self.more:
+            yield from told()

@@ -134,11 +134,11 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
     effects: list[Effect] = []
     if after.status != "running":
         for undo in after.undos:
-            if undo.status == "outstanding" and undo not in before.undos:
+            if undo.status == "outstanding" and not undo.parked and undo not in before.undos:
                 effects.append(effect_of(after, "undo", undo))  # noqa: PERF401 - as below
         return effects
     for run in after.runs:
-        if run.status == "outstanding" and not run.waits and run not in before.runs:
+        if run.status == "outstanding" and not (run.waits or run.parked) and run not in before.runs:
             effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
     return effects
 

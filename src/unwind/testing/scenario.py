@@ -53,6 +53,7 @@ C = TypeVar("C")
 SECOND = 1_000_000
 START = 1_700_000_000 * SECOND
 """When scenarios begin, in microseconds since the epoch."""
+PARKED = 60 * SECOND
 CURRENT = 0
 """As the attempt of a reply: whichever is in progress."""
 
@@ -175,10 +176,11 @@ class Scenario(Generic[C]):
             self._apply(self._with_attempt(message) if isinstance(message, Reply) else message)
         return self
 
-    def at(self, seconds: float, *, leases: Mapping[str, int] | None = None) -> Self:
+    def at(self, seconds: float, *, leases: Mapping[str, int] | None = None, silent: Sequence[str] = ()) -> Self:
         """Time passes until `seconds` after the start; the saga is woken whenever it is due.
 
-        `leases` says until when actions are held (effect id → microseconds since the epoch).
+        `leases` says until when actions are held (effect id → microseconds since the epoch). Services that are
+        `silent` answer nobody meanwhile: an attempt at one of them that is not answered is parked for a minute.
         """
         self._forget()
         until = START + round(seconds * SECOND)
@@ -187,7 +189,7 @@ class Scenario(Generic[C]):
         while (wake := due(self.state, self.now)) is not None and wake <= until:
             self.now = max(self.now, wake)
             before = self.state
-            self._apply(Tick(self.now, dict(leases or {})))
+            self._apply(Tick(self.now, dict(leases or {}), self._held(silent)))
             again = due(self.state, self.now)
             if self.state == before and again is not None and again <= self.now:
                 raise AssertionError(f"the saga spins: it is due, and waking it changes nothing\n{before}")
@@ -226,6 +228,15 @@ class Scenario(Generic[C]):
     def nothing_happened(self) -> Self:
         """The last input, or the time that passed, left no trace. Raises AssertionError."""
         return self.then(events=[], records=[])
+
+    def _held(self, silent: Sequence[str]) -> dict[str, int]:
+        """What is asked of these services, and until when it is left alone."""
+        asked = [*(("do", run) for run in self.state.runs), *(("undo", undo) for undo in self.state.undos)]
+        return {
+            f"{self.state.saga_id}/{run.step}/{direction}": self.now + PARKED
+            for direction, run in asked
+            if run.command is not None and run.command.service in silent
+        }
 
     def _forget(self) -> None:
         self.happened, self.records = [], []

@@ -42,6 +42,8 @@ RARE_PATHS = (
     "absorbed",
     "tombstones",
     "ActionTakenOver",
+    "AttemptParked",
+    "AttemptReleased",
     "RetryOrdered",
     "ResolvedByHand",
     "UndoSkipped",

@@ -8,17 +8,21 @@ import msgspec
 
 from unwind.core.barrier import TOMBSTONE
 from unwind.core.codec import SAGA_EVENTS
+from unwind.core.events import Event, StepFailed, StepUnknown, UndoFailed
 from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
 from unwind.stores.inline import run_inline
 from unwind.testing.simulator.definitions import every_step
 from unwind.testing.simulator.laws import LIVE, Law, Model
 
 if TYPE_CHECKING:
+    from unwind.testing.simulator.process import Process
     from unwind.testing.simulator.world import World
 
 SECOND = 1_000_000
 CLAIM_PUSH = SECOND * 3 // 2
 """By how much a claim moves a wake-up in simulated workers."""
+LAG = SECOND // 10
+"""By how much a worker that was never frozen may misjudge the store's time."""
 SLACK = SECOND * 6 // 10
 """By how much a wake-up may be late beside a claim: what is on its way when it is judged."""
 
@@ -37,8 +41,8 @@ class Checker:
         self._last_claim: dict[str, int] = {}
         self._claimed_at_version: dict[tuple[str, int], int] = {}
 
-    def committed(self, units: Sequence[Unit], committed: Committed) -> None:
-        """Judge what has just been written."""
+    def committed(self, units: Sequence[Unit], committed: Committed, process: "Process") -> None:
+        """Judge what a process has just written."""
         for unit in units:
             saga_id = unit.head.stream
             if saga_id not in committed.won:
@@ -50,11 +54,27 @@ class Checker:
             for event in SAGA_EVENTS.decode(unit.head.events):
                 self.world.trace("  event", saga_id, event)
                 self.world.counts[type(event).__name__] += 1
+                self._check_spent(process, model, event)
                 try:
                     model.apply(event, self._failures[saga_id])
                 except Law as law:
                     self.world.violate(str(law), saga_id, repr(event))
             self._check_wake(saga_id, "commit")
+
+    def _check_spent(self, process: "Process", model: Model, event: Event) -> None:
+        """While a worker's circuit is open it spends no attempt at that service for want of an answer."""
+        engine = self.world.engines.get(process.name)
+        if engine is None or not isinstance(event, StepFailed | StepUnknown | UndoFailed) or not event.timed_out:
+            return
+        if model.turning:  # it is undone in any case
+            return
+        if process.frozen_until:  # it has lost its sense of time, and what it saw first is not to be told from outside
+            return
+        run = (model.undos if isinstance(event, UndoFailed) else model.steps).get(event.step)
+        for circuit in engine.loop.circuits():
+            silent = circuit.stage == "open" and circuit.since is not None and circuit.since + LAG < event.at
+            if silent and run is not None and circuit.service == run.get("service"):
+                self.world.violate("attempt_spent_while_nobody_answers", process.name, repr(event))
 
     def claimed(self, claimed: Claimed) -> None:
         """Remember when wake-ups were claimed."""
@@ -97,6 +117,19 @@ class Checker:
         elif topic.startswith(EVENTS):
             for message in messages:
                 self.notes[message.id.partition("/")[0].removeprefix("log-")].add(message.id)
+
+    def acknowledged(self, messages: Sequence[Message]) -> None:
+        """A yes that is acknowledged has been counted: nothing waits for it any more, unless for a person."""
+        for message in messages:
+            model = self.models.get(message.saga_id)
+            if message.outcome != "ok" or model is None or (message.step, message.direction) in model.blocks:
+                continue
+            if message.direction == "undo":
+                run = model.undos.get(message.step)
+            else:
+                run = model.steps.get(message.step) if model.status == "running" else None
+            if run is not None and run["st"] in {"out", "backoff"}:
+                self.world.violate("answer_that_counts_not_counted", message.id)
 
     def judge_the_end(self) -> None:
         """Each ended saga's effects are exactly what its end says."""

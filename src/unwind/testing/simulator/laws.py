@@ -8,38 +8,39 @@ from typing import Any
 
 from unwind.core import events as e
 from unwind.core import messages as m
-from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
 from unwind.core.steps import Kind
+from unwind.testing.simulator.order import Order
 
 LIVE = ("running", "compensating")
 RESEND = 2_000_000
 LEASE = 6_000_000
+SECOND = 1_000_000
+LONGEST = 300 * SECOND
+"""For which an attempt is parked."""
+DRIVES = {"do": "running", "undo": "compensating"}
 
 
 class Law(Exception):  # noqa: N818 - it is the law that was broken
     """A broken law, by name."""
 
 
-class Model:
+class Model(Order):
     """What a saga is by its events, as plain as can be."""
 
     def __init__(self, saga: Saga[Any]) -> None:
         """`saga` gives the names and kinds of the steps."""
-        self.saga = saga
+        super().__init__(saga)
         self.undoable = {plan.name for plan in saga.plans if plan.undoable}
         self.pivot = next((plan.name for plan in saga.plans if plan.kind is Kind.PIVOT), None)
-        self.plans = {plan.name: plan for plan in saga.plans}
         self.version = 0
         self.status = "new"
         self.paused = False
         self.blocks: dict[tuple[str, str], tuple[int, int]] = {}
         """What needs a person: since when, and how often it is tried again."""
         self.turning = False
-        self.items: dict[str, list[str]] = {}
         self.deadline: int | None = None
         self.begin_at = 0
-        self.steps: dict[str, dict[str, Any]] = {}
         self.targets: list[str] = []
         self.undos: dict[str, dict[str, Any]] = {}
         self.ended_at = 0
@@ -65,8 +66,9 @@ class Model:
 
     def _StepStarted(self, event: e.StepStarted) -> None:  # noqa: N802
         self._begins(event.step, event.at)
-        self.steps[event.step] = {"st": "out", "waits": event.waits, **self._clock(event.attempt)}
-        if len(self._under_way(event.step)) > self._at_once(event.step):
+        service = event.command.service if event.command else ""
+        self.steps[event.step] = {"st": "out", "waits": event.waits, "service": service, **self._clock(event.attempt)}
+        if len(self.under_way(event.step)) > self.at_once(event.step):
             raise Law("more_items_at_once_than_allowed")
 
     def _ItemsListed(self, event: e.ItemsListed) -> None:  # noqa: N802
@@ -75,7 +77,7 @@ class Model:
 
     def _begins(self, step: str, at: int) -> None:
         self._forward("step_started")
-        if step in self.steps or step in self.items or not self._known(step):
+        if step in self.steps or step in self.items or not self.known(step):
             raise Law("step_out_of_order")
         if self.paused:
             raise Law("work_begun_while_paused")
@@ -83,7 +85,7 @@ class Model:
             raise Law("step_started_after_another_had_failed")
         if at < self.begin_at:
             raise Law("begun_before_its_time")
-        if not all(self._over(name) for name in self.every_step() if self.stands_before(name, step)):
+        if not all(self.over(name) for name in self.every_step() if self.stands_before(name, step)):
             raise Law("step_started_before_the_last_one_was_done")
         self._calm(step, "do")
 
@@ -94,7 +96,7 @@ class Model:
             self._by_hand(event.step)
         if event.step not in self.steps:
             self._begins(event.step, event.at)
-            self.steps[event.step] = {"st": "skipped", "n": 0}
+            self.steps[event.step] = {"st": "skipped", "n": 0, "parked": 0, "unheard": False}
         elif waits:
             if not event.actor and event.at < self.steps[event.step]["expires"]:
                 raise Law("skipped_before_its_time")
@@ -154,7 +156,7 @@ class Model:
     def _settling(self) -> list[str]:
         """What is under way and is let finish when a step beside it fails."""
         out = [name for name, step in self.steps.items() if step["st"] == "out" and not step["waits"]]
-        return [name for name in out if (name, "do") not in self.blocks]
+        return [name for name in out if (name, "do") not in self.blocks and not self.steps[name]["parked"]]
 
     def _CompensationStarted(self, event: e.CompensationStarted) -> None:  # noqa: N802
         self._forward("compensation_started")
@@ -166,7 +168,7 @@ class Model:
         expected = [
             name
             for name, step in reversed(self.steps.items())
-            if step["st"] in {"done", "unknown", "out", "backoff"} and self._template(name) in self.undoable
+            if step["st"] in {"done", "unknown", "out", "backoff"} and self.template(name) in self.undoable
         ]
         if list(event.targets) != expected:
             raise Law("wrong_compensation_targets")
@@ -180,15 +182,16 @@ class Model:
         if self.paused:
             raise Law("work_begun_while_paused")
         do = self._step(event.step)
-        if self._plan(event.step).shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
+        if self.plan(event.step).shape == "action" and do["st"] == "out" and event.at < do["since"] + LEASE:
             raise Law("undo_begun_while_its_action_may_run")
-        self.undos[event.step] = {"st": "out", **self._clock(event.attempt)}
+        service = event.command.service if event.command else ""
+        self.undos[event.step] = {"st": "out", "service": service, **self._clock(event.attempt)}
         self._calm(event.step, "undo")
 
     def _UndoFailed(self, event: e.UndoFailed, failures: set[tuple[str, str, int]]) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
         self._attempt_over(event, "undo", undo, failures)
-        undo.update(st="backoff", retry=event.retry_at)
+        undo.update(st="backoff", retry=event.retry_at, parked=0)
 
     def _UndoRetried(self, event: e.UndoRetried) -> None:  # noqa: N802
         undo = self._current_undo(event.step)
@@ -213,18 +216,47 @@ class Model:
             raise Law("taken_over_within_the_lease")
         run["since"] = event.at
 
+    def _AttemptParked(self, event: e.AttemptParked) -> None:  # noqa: N802
+        run = self._asked(event)
+        if self.paused or self.turning or (event.step, event.direction) in self.blocks:
+            raise Law("parked_what_is_not_driven")
+        if event.at < (run["parked"] or run["expires"]):
+            raise Law("parked_before_its_time")
+        if not SECOND <= event.until - event.at <= LONGEST:
+            raise Law("parked_for_too_long")
+        run.update(parked=event.until, unheard=True)
+
+    def _AttemptReleased(self, event: e.AttemptReleased) -> None:  # noqa: N802
+        run = self._asked(event)
+        if self.paused or not run["parked"] or event.at < run["parked"]:
+            raise Law("released_before_its_time")
+        self._anew(run, event.at)
+
+    def _asked(self, event: e.AttemptParked | e.AttemptReleased) -> dict[str, Any]:
+        """What has sent a command and waits for the answer."""
+        run = self._current_undo(event.step) if event.direction == "undo" else self._step(event.step)
+        if run["st"] != "out" or not run["service"] or self.status != DRIVES[event.direction]:
+            raise Law("parked_what_nobody_was_asked_for")
+        return run
+
+    @staticmethod
+    def _anew(run: dict[str, Any], at: int) -> None:
+        run.update(expires=at + run["expires"] - run["since"], since=at, parked=0)
+
     def _SagaBlocked(self, event: e.SagaBlocked) -> None:  # noqa: N802
         self.blocks[event.step, event.direction] = (event.at, event.retry_every)
+        run = self.undos.get(event.step) if event.direction == "undo" else self.steps.get(event.step)
+        if run is not None:
+            run["parked"] = 0
 
     def _SagaPaused(self, _: e.SagaPaused) -> None:  # noqa: N802
         self.paused = True
 
     def _SagaResumed(self, event: e.SagaResumed) -> None:  # noqa: N802
         self.paused, self.blocks = False, {}
-        for run in [*self.steps.values(), *self.undos.values()]:
+        for run in self._every_run():
             if run["st"] == "out" and run["expires"] is not None and run.get("waits") != "sleep":
-                run["expires"] += event.at - run["since"]
-                run["since"] = event.at
+                self._anew(run, event.at)
 
     def _RetryOrdered(self, event: e.RetryOrdered) -> None:  # noqa: N802
         run = self.undos.get(event.step) if event.direction == "undo" else self.steps.get(event.step)
@@ -232,10 +264,10 @@ class Model:
             raise Law("work_begun_while_paused")
         if self.turning:
             raise Law("step_tried_again_after_another_had_failed")
-        if (event.step, event.direction) not in self.blocks and (run is None or run["st"] != "backoff"):
+        if (event.step, event.direction) not in self.in_need and (run is None or run["st"] != "backoff"):
             raise Law("retried_what_needs_nobody")
-        if run is not None and run["st"] == "out" and self._plan(event.step).shape == "command":
-            run.update(st="backoff", retry=event.at)
+        if run is not None and run["st"] == "out" and self.plan(event.step).shape == "command":
+            run.update(st="backoff", retry=event.at, parked=0)
         elif run is not None and run["st"] == "out" and run.get("waits") == "signal":
             run.update(since=event.at, expires=event.at + run["expires"] - run["since"])
         self._calm(event.step, event.direction)
@@ -258,8 +290,15 @@ class Model:
         self._by_hand(event.step, "undo")
         self._undone(event.step)
 
+    @property
+    def in_need(self) -> list[tuple[str, str]]:
+        """The steps and undos that a person may take over: blocked, or parked and not answered since."""
+        way, runs = ("do", self.steps) if self.status == "running" else ("undo", self.undos)
+        unheard = [(name, way) for name, run in runs.items() if run["unheard"] and run["st"] == "out"]
+        return [*self.blocks, *unheard]
+
     def _by_hand(self, step: str, direction: str = "do") -> None:
-        if (step, direction) not in self.blocks or self.paused:
+        if (step, direction) not in self.in_need or self.paused:
             raise Law("done_by_hand_what_needs_nobody")
         self.by_hand.add(step)
 
@@ -268,7 +307,7 @@ class Model:
 
     def _SagaCompleted(self, event: e.SagaCompleted) -> None:  # noqa: N802
         self._forward("saga_completed")
-        if not all(self._over(name) for name in self.every_step()):
+        if not all(self.over(name) for name in self.every_step()):
             raise Law("completed_without_every_step_done")
         self.status, self.ended_at = "completed", event.at
 
@@ -277,53 +316,15 @@ class Model:
             raise Law("compensated_with_steps_left_to_undo")
         self.status, self.ended_at = "compensated", event.at
 
-    # ------------------------------------------------------------------------------------------------------- the order
-
-    @staticmethod
-    def _template(step: str) -> str:
-        return step.partition("[")[0]
-
-    def _plan(self, step: str) -> StepPlan:
-        return self.plans[self._template(step)]
-
-    def _known(self, step: str) -> bool:
-        return step in self.every_step()
-
-    def every_step(self) -> list[str]:
-        """All steps by name; those of a group once for each item, as far as the items are known."""
-        return [
-            name
-            for plan in self.saga.plans
-            for name in ([f"{plan.name}[{key}]" for key in self.items.get(plan.each, ())] if plan.each else [plan.name])
-        ]
-
-    def stands_before(self, one: str, other: str) -> bool:
-        """Whether `one` must be over before `other` begins, and be undone after it."""
-        mine, yours = self._plan(one), self._plan(other)
-        if mine.name not in yours.before:
-            return False
-        same_group = mine.each != "" and mine.each == yours.each
-        return not same_group or one.partition("[")[2] == other.partition("[")[2]
-
-    def _over(self, step: str) -> bool:
-        return step in self.items or self.steps.get(step, {}).get("st") in {"done", "skipped"}
-
-    def _under_way(self, step: str) -> set[str]:
-        """The items of its group that have begun and are not over."""
-        group = [name for name in self.every_step() if self._plan(name).each == self._plan(step).each != ""]
-        begun = {name.partition("[")[2] for name in group if name in self.steps}
-        return begun & {name.partition("[")[2] for name in group if not self._over(name)}
-
-    def _at_once(self, step: str) -> int:
-        each = self._plan(step).each
-        most: int = self.plans[each].step.at_once if each else 1
-        return most
-
     # ------------------------------------------------------------------------------------------------------- judgements
 
     @staticmethod
     def _clock(attempt: m.Attempt) -> dict[str, Any]:
-        return {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
+        clock = {"n": attempt.number, "since": attempt.at, "expires": attempt.expires, "resend": attempt.resend}
+        return {**clock, "parked": 0, "unheard": False}
+
+    def _every_run(self) -> list[dict[str, Any]]:
+        return [*self.steps.values(), *self.undos.values()]
 
     def _forward(self, what: str) -> None:
         if self.status != "running":
@@ -332,7 +333,7 @@ class Model:
     def _end(self, name: str, status: str, allowed: Sequence[str]) -> None:
         if name not in self.steps or self.steps[name]["st"] not in allowed:
             raise Law(f"{status}_from_{self.steps.get(name, {}).get('st')}")
-        self.steps[name]["st"] = status
+        self.steps[name].update(st=status, parked=0)
 
     def _calm(self, step: str, direction: str) -> None:
         self.blocks.pop((step, direction), None)
@@ -357,7 +358,7 @@ class Model:
         """An attempt ends by a failure reported for that very attempt, or because its time is up."""
         if run["expires"] is None:
             return
-        if event.timed_out and event.at < run["expires"]:
+        if event.timed_out and (event.at < run["expires"] or run["parked"]):
             raise Law("timed_out_before_its_time")
         if not event.timed_out and (event.step, direction, run["n"]) not in failures:
             raise Law("attempt_ended_by_a_failure_of_another")
@@ -375,13 +376,13 @@ class Model:
                 continue
             if run["st"] == "backoff":
                 candidates.append(run["retry"])
-            elif run.get("waits") and run["st"] == "out":
-                candidates.append(run["expires"])
+            elif (run.get("waits") or run["parked"]) and run["st"] == "out":
+                candidates.append(run["parked"] or run["expires"])
             elif run["st"] == "out":
                 candidates.append(_multiple(run["since"], run["resend"] or LEASE, now))
                 candidates.extend([] if run["expires"] is None else [run["expires"]])
         if not forward:
-            acting = [name for name in self.targets if self._plan(name).shape == "action" and name not in self.undos]
+            acting = [name for name in self.targets if self.plan(name).shape == "action" and name not in self.undos]
             since = [self.steps[name]["since"] for name in acting if self.steps[name]["st"] == "out"]
             candidates += [_multiple(at, LEASE, now) for at in since]
         if self.deadline is not None and self.status == "running" and (self.pivot or "") not in self.steps:

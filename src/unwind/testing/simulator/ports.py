@@ -49,7 +49,7 @@ class SimStore:
             world.count("commits_failed")
             raise UnavailableError("simulated: nothing was written")
         committed = await self._shared.commit(units)
-        world.checker.committed(units, committed)
+        world.checker.committed(units, committed, self._process)
         if world.chance(world.faults.commit_unknown):
             world.count("commits_unknown")
             await self._process.point(0.3, 0.6)
@@ -123,12 +123,15 @@ class SimSubscription:
         self._shared = shared
 
     async def fetch(self, limit: int) -> Sequence[Delivery]:
+        while self._process.world.is_dark(self._process.name):
+            await self._process.world.loop.pause(1)
         with outside():
             deliveries = await self._shared.fetch(limit)
         await self._process.point(0.0001, 0.002)
         return deliveries
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self._process.world.checker.acknowledged([message for each in deliveries for message in each.messages])
         await self._process.point(0.0001, 0.002)
         await self._shared.ack(deliveries)
 

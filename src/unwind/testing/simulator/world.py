@@ -45,6 +45,8 @@ WORDS: dict[str, dict[str, Any]] = {
 """What an operator's act must say besides."""
 SCHEDULED = 0.1
 """Share of the sagas that are accepted for a later time."""
+DARK = 0.2
+"""Share of the services that go dark for a while."""
 SIGNALLED = 0.8
 """Share of the awaited signals that are ever sent."""
 PATIENCE = 12.0
@@ -60,6 +62,11 @@ LIMITS = Limits(
     publish_idle=4 * SECOND,
     retry_pause=SECOND // 10,
     suspect_pause=SECOND,
+    circuit_silence=3 * SECOND,
+    circuit_probe=2 * SECOND,
+    circuit_ramp=2,
+    park_least=2 * SECOND,
+    park_most=12 * SECOND,
 )
 
 
@@ -85,6 +92,14 @@ class Faults(Struct, frozen=True):
             return rng.choice((0.0, 0.0, rng.random() * most, most))
 
         return Faults(*(rate(most) for most in (0.02, 0.01, 0.35, 0.4, 0.3, 0.2, 0.1, 0.3, 0.1, 0.1)))
+
+
+def _dark(rng: random.Random) -> tuple[float, float]:
+    """In most schedules a service is never dark."""
+    if rng.random() >= DARK:
+        return 0.0, 0.0
+    begins = rng.uniform(0, 12)
+    return begins, begins + rng.choice((6, 12, 25))
 
 
 class World:
@@ -116,6 +131,9 @@ class World:
             self.clock,
             BusFaults(faults.drop, faults.duplicate, faults.delay, faults.reorder, faults.refuse, spread=8 * SECOND),
         )
+        outage = random.Random(f"outages {seed}")
+        self.dark = {name: _dark(outage) for name in SERVICES}
+        """From when until when each service takes no command, in seconds."""
         self.services = {name: SimService(self, name, stock) for name in SERVICES}
         self.actions = ActionsOutside(self)
         self.refused = self._drawn(0.1)
@@ -293,12 +311,12 @@ class World:
             await asyncio.sleep(1 + self.rng.random() * 3)
 
     async def _mend(self, saga_id: str, what: str) -> None:
-        """Somebody watches, and takes what is blocked into their own hands, once."""
+        """Somebody watches, and takes what is blocked, or parked, into their own hands, once."""
         while True:
             await asyncio.sleep(1 + self.rng.random() * 3)
             model = self.checker.models.get(saga_id)
-            if model is not None and model.status in LIVE and model.blocks and not model.paused:
-                step, _ = self.rng.choice(sorted(model.blocks))
+            if model is not None and model.status in LIVE and model.in_need and not model.paused:
+                step, _ = self.rng.choice(sorted(model.in_need))
                 await self._act(0, saga_id, what, step=step)
                 return
 
@@ -329,6 +347,11 @@ class World:
     def settled(self) -> bool:
         """Whether the participants have come round too: what must happen is not refused any more."""
         return self.loop.time() >= HEAL + SETTLES
+
+    def is_dark(self, name: str) -> bool:
+        """Whether this is a service that takes no command now."""
+        begins, ends = self.dark.get(name, (0.0, 0.0))
+        return begins <= self.loop.time() < ends
 
     def chance(self, rate: float) -> bool:
         """Whether a fault of that rate strikes now."""
