@@ -122,7 +122,7 @@ async def open_worker(
         bus = await outside.bus()
         databases = [await outside.participant_store(each) for each in embedded]
 
-        async def start() -> tuple[Engine, Service]:
+        async def start() -> tuple[Engine, Sweeper | None, Service]:
             engine = Engine(
                 store,
                 bus,
@@ -144,11 +144,14 @@ async def open_worker(
             )
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
-            return engine, service
+            return engine, sweeper, service
 
-        engine, service = await outside.reach("the store and the bus", start)
+        engine, sweeper, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
-        yield Worker(engine, queries, service, {**outside.checks, "worker": Check(service.check)}, limiter)
+        checks = {**outside.checks, "worker": Check(service.check)}
+        if sweeper is not None:
+            checks["definitions"] = Check(sweeper.strangers.check, needed=False)
+        yield Worker(engine, queries, service, checks, limiter)
 
 
 @asynccontextmanager

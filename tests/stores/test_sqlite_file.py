@@ -97,7 +97,7 @@ async def test_everything_is_there_after_closing_and_opening_again(path: Path, c
     await store.close()
     store = await SQLiteStore.open(path, now=clock)
     assert (await contents(store, "s", "t"), await store.tail("c", 10)) == before
-    assert list(await store.register([("order", 1, "y")])) == [("order", 1, "y")]
+    assert (await store.register([("order", 1, "y")])).clashes == [("order", 1, "y")]
     assert (await store.commit([unit("s")])).won == set()
     await store.close()
 
@@ -266,6 +266,8 @@ PLANS = {
     "tail": "commits USING INTEGER PRIMARY KEY (rowid>?)",
     "find": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "find_by_id": "sagas USING PRIMARY KEY (id=?)",
+    "find_live": "sagas USING INDEX sagas_live (revision=? AND started_at>? AND started_at<?)",
+    "live_others": "sagas USING INDEX sagas_live (revision>?)",
     "clashing": "definitions USING PRIMARY KEY (name=? AND version=?)",
 }
 

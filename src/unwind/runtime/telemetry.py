@@ -1,10 +1,10 @@
 """What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from unwind.core.events import (
@@ -43,6 +43,8 @@ class Telemetry(Collector):
     def __init__(self) -> None:
         """Everything starts at zero."""
         self.work: Counter[str] = Counter()
+        self.strangers: Mapping[str, int] = {}
+        """Live sagas of definitions that this worker does not know, by revision, as far as they were counted."""
         self._events: dict[tuple[str, type, str], int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -81,3 +83,8 @@ class Telemetry(Collector):
         for what, count in sorted(self.work.items()):
             work.add_metric([what], count)
         yield work
+        text = "Live sagas of definitions that this worker does not know"
+        strangers = GaugeMetricFamily("unwind_unknown_definition_sagas", text, labels=["revision"])
+        for revision, count in sorted(self.strangers.items()):
+            strangers.add_metric([revision], count)
+        yield strangers

@@ -8,8 +8,22 @@ import asyncpg
 import structlog
 
 from unwind.core.codec import Snapshot
+from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.ports import (
+    COUNTED,
+    Claimed,
+    Committed,
+    Loaded,
+    LogEntry,
+    Move,
+    Query,
+    Registered,
+    SagaRow,
+    StoredStream,
+    Tail,
+    Unit,
+)
 from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
@@ -63,10 +77,13 @@ class PostgresStore:
             connection.terminate()
         return cls(Pool(url, WRITERS, SETTINGS), Pool(url, READERS, SETTINGS), now)
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
         columns = list(zip(*revisions, strict=True)) if revisions else [(), (), ()]
-        await _ask(self._writers, SQL["note_definitions"], *columns)
-        return [tuple(row) for row in await _ask(self._writers, SQL["clashing"], *columns)]
+        if note:
+            await _ask(self._writers, SQL["note_definitions"], *columns)
+        clashes = [tuple(row) for row in await _ask(self._readers, SQL["clashing"], *columns)]
+        known = [revision_of(*each) for each in revisions]
+        return Registered(clashes, dict(await _ask(self._readers, SQL["live_others"], known, COUNTED)))
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         # What cannot be stored is not there.
@@ -109,7 +126,7 @@ class PostgresStore:
         await _ask(self._writers, SQL["advance"], consumer, cursor)
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition):
+        if not storable(query.definition) or not storable(query.live_on):
             return []
         started_to = LARGEST if query.started_to is None else query.started_to
         before_at, before_id = query.before or (LARGEST - 1, "")
@@ -123,8 +140,10 @@ class PostgresStore:
             query.definition,
             query.limit,
         ]
-        if query.ids:
-            ids = [saga for saga in query.ids if storable(saga)]
+        ids = [saga for saga in query.ids if storable(saga)] if query.ids else None
+        if query.live_on:
+            rows = await _ask(self._readers, SQL["find_live"], *parameters, ids, query.live_on)
+        elif query.ids:
             rows = await _ask(self._readers, SQL["find_by_id"], *parameters, ids)
         else:
             rows = await _ask(self._readers, SQL["find"], *parameters)
