@@ -161,10 +161,7 @@ class Store(Protocol):
     """Where the truth is kept. Implementations: memory (the oracle), SQLite, PostgreSQL."""
 
     async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
-        """Note `(name, version, hash)` of each definition that is new; say what does not go with them.
-
-        Without `note` nothing is written.
-        """
+        """Note `(name, version, hash)` of each new definition, if told to; say what does not go with them."""
         ...
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
@@ -180,10 +177,7 @@ class Store(Protocol):
         ...
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
-        """Take up to `limit` sagas of these revisions whose `wake_at` has come, longest due first.
-
-        Their `wake_at` is pushed to now + `push` microseconds.
-        """
+        """Take up to `limit` due sagas of these revisions, longest due first, and put them off by `push` microseconds."""
         ...
 
     async def move(self, moves: Sequence[Move]) -> None:
