@@ -181,6 +181,29 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
 
 
+@asynccontextmanager
+async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
+    """The store of others, to look into: nothing is made, migrated or written, and nothing is waited for.
+
+    Raises SettingsError when it is not there or cannot be used as it is, UnavailableError when it does not answer.
+    """
+    database, variable = settings.database, settings.variables["database"]
+    store: Store
+    with _blamed_on(variable):
+        if isinstance(database, Server):
+            from unwind.stores.postgres.store import PostgresStore
+
+            store = await PostgresStore.open(database.url.reveal, only_read=True)
+        else:
+            from unwind.stores.sqlite.store import SQLiteStore
+
+            store = await SQLiteStore.open_to_read(database)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 def _check_shared(settings: Settings, *, store: bool = True) -> None:
     """Raises SettingsError for what processes cannot share."""
     if settings.bus == "memory":

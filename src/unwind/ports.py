@@ -177,7 +177,7 @@ class Store(Protocol):
         ...
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
-        """Take up to `limit` due sagas of these revisions, longest due first, and put them off by `push` microseconds."""
+        """Take up to `limit` due sagas of these revisions, longest due first; put them off by `push` microseconds."""
         ...
 
     async def move(self, moves: Sequence[Move]) -> None:

@@ -58,11 +58,11 @@ class PostgresStore:
         self._now = now
 
     @classmethod
-    async def open(cls, url: str, *, now: Callable[[], int] | None = None) -> "PostgresStore":
+    async def open(cls, url: str, *, now: Callable[[], int] | None = None, only_read: bool = False) -> "PostgresStore":
         """Use the database at a URL, `postgres://user:password@host:port/database?sslmode=…`.
 
         A pooler in transaction mode, such as PgBouncer, may stand in between: it is noticed. `now` replaces the
-        server's clock, in microseconds since the epoch, for tests.
+        server's clock, in microseconds since the epoch, for tests. With `only_read` the server refuses to write for it.
 
         Raises SettingsError when the database cannot be used as it is, saying what to do, and UnavailableError when the
         server cannot be reached now.
@@ -75,7 +75,8 @@ class PostgresStore:
             raise SettingsError(f"{place_of(url)}: {error}") from error
         finally:
             connection.terminate()
-        return cls(Pool(url, WRITERS, SETTINGS), Pool(url, READERS, SETTINGS), now)
+        settings = {**SETTINGS, "default_transaction_read_only": "on"} if only_read else SETTINGS
+        return cls(Pool(url, WRITERS, settings), Pool(url, READERS, settings), now)
 
     async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
         columns = list(zip(*revisions, strict=True)) if revisions else [(), (), ()]

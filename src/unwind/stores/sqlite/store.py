@@ -26,7 +26,7 @@ from unwind.ports import (
     Unit,
 )
 from unwind.stores.sqlite.batch import SQL, Batch, to_json
-from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_writer
+from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
@@ -77,6 +77,17 @@ class SQLiteStore:
             ThreadLane(f"{path.name} reader", reading(reader), reader.close),
             now,
         )
+
+    @classmethod
+    async def open_to_read(cls, path: str | Path) -> "SQLiteStore":
+        """Look into a file that is there and has the newest schema, while others may write it; writing fails.
+
+        Raises SettingsError when there is none, or it cannot be used as it is, saying what to do.
+        """
+        path = Path(path)
+        reader = connect_to_read(path)
+        lane = ThreadLane(f"{path.name} reader", reading(reader), reader.close)
+        return cls(lane, lane, wall_clock)
 
     @classmethod
     def in_memory(cls, *, now: Callable[[], int]) -> "SQLiteStore":
