@@ -90,8 +90,9 @@ def refused(database: Path | str, *arguments: str) -> str:
     return result.stderr.removeprefix("unwind: ").rstrip("\n")
 
 
-def unit_of(saga: Any, saga_id: str, now: int) -> Any:
-    start = Start(saga_id, Raw(encode(Trip())), definition_hash=saga.hash)
+def unit_of(saga: Any, saga_id: str, now: int, context: Any = None) -> Any:
+    """A saga's beginning, to be committed."""
+    start = Start(saga_id, Raw(encode(context or Trip())), definition_hash=saga.hash)
     made = decide(saga, NEW, start, Moment(now, 0.0, "w"))
     return make_unit(Decided(saga, NEW, made.state, made.events, made.records, None, False), now, 1)
 
