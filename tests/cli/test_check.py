@@ -143,7 +143,7 @@ def test_a_changed_definition_is_named_with_what_differs(database: Path, tmp_pat
     changed = trip(booking("hotel"), booking("flight"))
     assert result.stdout.splitlines() == [
         f"{changed.revision}: 0 live sagas",
-        "  begun with a made-up context: comes to its end; turned round at 4 points",
+        "  begun with a made-up context: comes to its end; turned round 4 times on the way",
         f"{TRIP.revision}: STRANDS 3 live sagas (trip-2, trip-1, trip-0): none of the definitions given",
         f"  {changed.revision} is given in its place: it was changed without a new version",
         "    step flight was number 1, and is number 2 now",

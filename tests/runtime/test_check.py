@@ -48,12 +48,12 @@ async def test_definitions_that_all_live_sagas_know_strand_nothing() -> None:
     assert (report.good, report.strands, report.warnings, report.unknown) == (True, 0, 0, ())
     [old, new] = report.definitions
     assert (old.revision, old.sagas) == (OLD.revision, 3)
-    assert [(group.state, group.sagas, group.completes, group.points) for group in old.groups] == [
+    assert [(group.state, group.sagas, group.completes, group.turns) for group in old.groups] == [
         ("running: hotel, outstanding", 1, True, 2),
         ("running: flight, outstanding", 2, True, 4),
     ]
     assert old.groups[0].examples == (third,)
-    assert (new.sagas, new.groups[0].state, new.groups[0].points) == (0, "begun with a made-up context", 6)
+    assert (new.sagas, new.groups[0].state, new.groups[0].turns) == (0, "begun with a made-up context", 6)
 
 
 @virtual
@@ -320,7 +320,9 @@ async def test_a_log_that_is_not_understood_strands_its_saga() -> None:
     rig.scripted.corrupt(saga_id, b'[{"type":"saga_started/99"}]')
     report = await check(rig.store, [OLD])
     assert report.strands == 1
-    [reason] = report.definitions[0].unreadable
+    [known] = report.definitions
+    assert (known.sagas, known.unreadable) == (1, 1)
+    [reason] = known.reasons
     assert reason.startswith(f"{saga_id}: stored event 'saga_started/99' is not understood")
     changed = await check(rig.store, [trip(booking("flight"))])
     assert changed.unknown[0].differences == ("its sagas' logs are not understood by this program",)

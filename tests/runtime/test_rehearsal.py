@@ -65,7 +65,7 @@ def test_every_kind_of_step_is_gone_through() -> None:
     played = rehearsed(MIXED)
     assert (played.completes, played.findings) == (True, ())
     # flight, errand: twice each; approval, nap: a cancel; the pivot: a refusal; past it nothing.
-    assert played.points == 7
+    assert played.turns == 7
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_records_that_raise_at_the_end_are_found() -> None:
     played = rehearsed(trip(booking("flight"), on_compensated=cancelled))
     [finding] = played.findings
     assert finding.reason == "on_compensated raised LookupError: ada"
-    assert (finding.way, finding.points) == ("back", 2)
+    assert (finding.way, finding.times) == ("back", 2)
 
 
 def test_a_context_that_is_not_understood_any_more_is_found() -> None:
@@ -188,7 +188,7 @@ def test_an_answer_that_its_author_cannot_take_is_a_warning_and_the_rest_is_rehe
     [finding] = played.findings
     assert (finding.severity, finding.step, finding.at) == ("warning", "picky", "picky, outstanding")
     assert finding.reason.startswith("could not rehearse its reply: picky.succeeded raised ValueError: invalid literal")
-    assert played.points == 4
+    assert played.turns == 4
 
 
 def test_after_an_answer_that_could_not_be_made_up_nothing_is_certain() -> None:

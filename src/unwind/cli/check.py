@@ -107,8 +107,10 @@ def _of_known(known: "Known") -> Iterator[str]:
             yield f"    {_of_finding(finding)}"
     if known.not_rehearsed:
         yield f"  warning: {_many(known.not_rehearsed, 'saga')} of still other shapes were not rehearsed"
-    for reason in known.unreadable:
-        yield f"  ERROR: {reason}"
+    if known.unreadable:
+        yield f"  ERROR: this program does not understand the log of {_many(known.unreadable, 'saga')}, such as"
+    for reason in known.reasons:
+        yield f"    {reason}"
 
 
 def _headline(group: "Group") -> str:
@@ -117,13 +119,13 @@ def _headline(group: "Group") -> str:
 
 def _went(group: "Group") -> str:
     end = "comes to its end" if group.completes else "DOES NOT COME TO ITS END"
-    return f"{end}; turned round at {_many(group.points, 'point')}" if group.points else end
+    return f"{end}; turned round {_many(group.turns, 'time')} on the way" if group.turns else end
 
 
 def _of_finding(finding: "Finding") -> str:
     label = "ERROR" if finding.severity == "error" else "warning"
     way = "going forward at" if finding.way == "forward" else "turned round at"
-    more = f" (and at {_many(finding.points - 1, 'other point')})" if finding.points > 1 else ""
+    more = f" (and {_many(finding.times - 1, 'time')} more)" if finding.times > 1 else ""
     step = f" {finding.step}," if finding.step else ""
     return f"{label}:{step} {way} {finding.at}{more}: {finding.reason}"
 

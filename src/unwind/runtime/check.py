@@ -35,8 +35,8 @@ class Group(Struct, frozen=True):
     sagas: int
     examples: tuple[str, ...]
     completes: bool = False
-    points: int = 0
-    """From how many points of the way it was turned round."""
+    turns: int = 0
+    """How often it was turned round on the way, and undone."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -50,8 +50,10 @@ class Known(Struct, frozen=True):
     """Without live sagas: one, of a saga that is begun with a made-up context."""
     not_rehearsed: int = 0
     """Sagas of more shapes than are rehearsed."""
-    unreadable: tuple[str, ...] = ()
-    """Sagas whose log this program does not understand, each with the reason."""
+    unreadable: int = 0
+    """Sagas whose log this program does not understand."""
+    reasons: tuple[str, ...] = ()
+    """Of some of those: the id, and why."""
 
 
 class Unknown(Struct, frozen=True):
@@ -99,7 +101,7 @@ def check_definitions(sagas: Sequence[Saga[Any]]) -> Report:
 
 
 def _report(known: Sequence[Known], unknown: Sequence[Unknown], refuses: tuple[str, ...]) -> Report:
-    stranded = sum(each.sagas for each in unknown) + sum(len(each.unreadable) for each in known)
+    stranded = sum(each.sagas for each in unknown) + sum(each.unreadable for each in known)
     groups = [group for each in known for group in each.groups]
     stranded += sum(group.sagas for group in groups if any(found.severity == "error" for found in group.findings))
     warnings = sum(found.severity == "warning" for group in groups for found in group.findings)
@@ -109,7 +111,7 @@ def _report(known: Sequence[Known], unknown: Sequence[Unknown], refuses: tuple[s
 
 def _from_start(saga: Saga[Any], now: int) -> Known:
     played = rehearse_from_start(saga, Replies(saga), now)
-    group = Group("begun with a made-up context", 0, (), played.completes, played.points, played.findings)
+    group = Group("begun with a made-up context", 0, (), played.completes, played.turns, played.findings)
     return Known(saga.revision, 0, (group,))
 
 
@@ -123,7 +125,8 @@ class _Census:
         self._replies = Replies(saga)
         self._groups: dict[Shape, tuple[Group, State]] = {}
         self._not_rehearsed = 0
-        self._unreadable: list[str] = []
+        self._unreadable = 0
+        self._reasons: list[str] = []
 
     async def take(self) -> Known:
         """Read them all, then rehearse one of each shape."""
@@ -132,7 +135,8 @@ class _Census:
                 try:
                     state = await _folded(self._store, row.id, stored)
                 except CodecError as error:
-                    self._unreadable.append(f"{row.id}: {error}")
+                    self._unreadable += 1
+                    self._reasons += [f"{row.id}: {error}"][: EXAMPLES - len(self._reasons)]
                     continue
                 if state.live:  # it may have ended since its row was read
                     self._note(state, stored)
@@ -140,8 +144,9 @@ class _Census:
         if not seen and not self._unreadable:
             return _from_start(self._saga, self._now)
         groups = tuple(self._rehearsed(group, state) for group, state in seen)
-        total = sum(group.sagas for group in groups) + self._not_rehearsed + len(self._unreadable)
-        return Known(self._saga.revision, total, groups, self._not_rehearsed, tuple(self._unreadable))
+        total = sum(group.sagas for group in groups) + self._not_rehearsed + self._unreadable
+        reasons = tuple(self._reasons)
+        return Known(self._saga.revision, total, groups, self._not_rehearsed, self._unreadable, reasons)
 
     def _note(self, state: State, stored: StoredStream) -> None:
         shape = shape_of(state)
@@ -158,7 +163,7 @@ class _Census:
 
     def _rehearsed(self, group: Group, state: State) -> Group:
         played = rehearse(self._saga, state, self._replies, self._now)
-        return replace(group, completes=played.completes, points=played.points, findings=played.findings)
+        return replace(group, completes=played.completes, turns=played.turns, findings=played.findings)
 
 
 async def _unknown(store: Store, revision: str, sagas: Sequence[Saga[Any]]) -> Unknown:

@@ -38,8 +38,8 @@ class Finding(Struct, frozen=True):
     at: str
     """The first point of the way at which it was met, or from which the way back began."""
     reason: str
-    points: int = 1
-    """At how many points it was met."""
+    times: int = 1
+    """How often it was met on the way."""
 
 
 class Rehearsal(Struct, frozen=True):
@@ -47,8 +47,8 @@ class Rehearsal(Struct, frozen=True):
 
     completes: bool
     """It came to its end going forward, or turned round as its author wants it and was undone."""
-    points: int
-    """From how many points it was turned round."""
+    turns: int
+    """How often it was turned round on the way, and undone: at each point by a cancel, and by a refusal."""
     findings: tuple[Finding, ...]
 
 
@@ -88,7 +88,7 @@ class _Stage:
         self._now = at
         self._severity: Severity = severity
         self._findings: dict[tuple[str, ...], Finding] = {}
-        self._points = 0
+        self._turns = 0
 
     def play(self, state: State) -> Rehearsal:
         """Forward, and from every point back."""
@@ -104,7 +104,7 @@ class _Stage:
             self._turn_back(now)
             state, now = now, self._onward(now)
         completes = now is not None and (now.status != "compensating" or self._undo(now, point_of(state)))
-        return Rehearsal(completes, self._points, tuple(self._findings.values()))
+        return Rehearsal(completes, self._turns, tuple(self._findings.values()))
 
     # ---------------------------------------------------------------------------------------------------------- forward
 
@@ -163,7 +163,7 @@ class _Stage:
         for turn in turns:
             turned = self._decide(state, turn).state
             if turned.status != "running":
-                self._points += 1
+                self._turns += 1
                 self._undo(turned, point_of(state))
 
     def _undo(self, state: State, since: str) -> bool:
@@ -187,7 +187,7 @@ class _Stage:
         key = (severity, way, step, reason)
         found = self._findings.get(key)
         self._findings[key] = (
-            Finding(severity, way, step, at, reason) if found is None else replace(found, points=found.points + 1)
+            Finding(severity, way, step, at, reason) if found is None else replace(found, times=found.times + 1)
         )
 
 
