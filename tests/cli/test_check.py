@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 from msgspec.json import encode
+from msgspec.structs import replace
 from tests.cli.conftest import clean, serving
 from tests.cli.test_sagas import place, reached
 from tests.core.trips import Trip, booking, trip
@@ -19,6 +20,7 @@ from unwind.cli.main import app
 from unwind.core.decide import decide
 from unwind.core.messages import Moment, Start
 from unwind.core.state import NEW
+from unwind.ports import StreamAppend, Unit
 from unwind.runtime.unit import Decided, make_unit
 from unwind.stores.migrations.postgres import migrate_postgres
 from unwind.stores.sqlite import SQLiteStore
@@ -161,9 +163,7 @@ def test_code_that_would_block_a_saga_is_told_with_its_reason(database: Path, tm
     report = json.loads(check(database, "shop_buggy:saga", "--json").stdout)
     sys.modules.pop("shop_buggy")
     assert result.exit_code == 1
-    assert (
-        "  3 running: flight, outstanding (trip-2, trip-1, trip-0): comes to its end; turned round at " in result.stdout
-    )
+    assert "  3 running: flight, outstanding (trip-2, trip-1, trip-0): comes to its end; turned round " in result.stdout
     assert (
         "ERROR: hotel, turned round at hotel, outstanding: hotel.compensate raised ValueError: no\ufffd"
         in result.stdout
@@ -171,6 +171,30 @@ def test_code_that_would_block_a_saga_is_told_with_its_reason(database: Path, tm
     assert (report["good"], report["strands"]) == (False, 3)
     [finding] = report["definitions"][0]["groups"][0]["findings"]
     assert (finding["severity"], finding["way"], finding["step"]) == ("error", "back", "hotel")
+
+
+def test_a_definition_that_would_not_start_and_logs_that_are_not_understood_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "sagas.db"
+
+    async def fill(*units: Unit) -> None:
+        store = await SQLiteStore.open(path)
+        await store.register([("trip", 1, "another")])
+        await store.commit(units)
+        await store.close()
+
+    asyncio.run(fill())
+    result = check(path, "tests.cli.test_check:TRIP")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-2:] == [
+        "trip@1: REFUSES TO START: sagas were begun with another definition of this version; "
+        "give the changed one the next version",
+        "A process with these definitions would not start.",
+    ]
+    spoilt = StreamAppend("trip-1", "saga", 1, 1, b'[{"type":"saga_started/99"}]')
+    asyncio.run(fill(replace(unit_of(TRIP, "trip-1", 1_700_000_000_000_000), head=spoilt)))
+    result = check(path, "tests.cli.test_check:TRIP")
+    assert result.exit_code == 1
+    assert "  ERROR: this program does not understand the log of 1 saga, such as\n    trip-1: stored" in result.stdout
 
 
 def test_the_report_is_json_and_nothing_else(database: Path) -> None:
