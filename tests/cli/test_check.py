@@ -185,9 +185,9 @@ def test_a_definition_that_would_not_start_and_logs_that_are_not_understood_are_
     asyncio.run(fill())
     result = check(path, "tests.cli.test_check:TRIP")
     assert result.exit_code == 1
+    why = "sagas were begun with another definition of this version"
     assert result.stdout.splitlines()[-2:] == [
-        "trip@1: REFUSES TO START: sagas were begun with another definition of this version; "
-        "give the changed one the next version",
+        f"trip@1: REFUSES TO START: {why}; give the changed one the next version",
         "A process with these definitions would not start.",
     ]
     spoilt = StreamAppend("trip-1", "saga", 1, 1, b'[{"type":"saga_started/99"}]')

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw, Struct
 from msgspec.json import encode
 from msgspec.structs import replace
+from tests.core.test_exhaustive import SAGAS, walked
 from tests.core.trips import BOOKED, Booked, Booking, Trip, approval, booking, diary, errand, nap, pivotal, trip
 
 from unwind.core.events import StepDone
@@ -85,6 +86,16 @@ def test_every_kind_of_step_is_gone_through() -> None:
 def test_it_begins_where_the_saga_stands(inputs: tuple[Input, ...]) -> None:
     played = rehearsed(trip(), *inputs)
     assert (played.completes, played.findings) == (True, ())
+
+
+@pytest.mark.parametrize("name", SAGAS)
+def test_from_every_state_that_a_sound_saga_can_reach_nothing_is_found(name: str) -> None:
+    saga, (places, _) = SAGAS[name], walked(name)
+    replies = Replies(saga)
+    for place in places.values():
+        if place.state.live:
+            played = rehearse(saga, place.state, replies, place.now)
+            assert (played.completes, played.findings) == (True, ()), place
 
 
 def test_a_saga_that_begins_later_is_begun() -> None:

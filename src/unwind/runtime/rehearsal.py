@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from unwind.core.author import AuthorError, ask
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
-from unwind.core.events import StepDone
+from unwind.core.events import SagaBlocked, StepDone
 from unwind.core.evolve import evolve
 from unwind.core.foresight import agreeing
 from unwind.core.messages import NULL, Cancel, Input, Moment, Reply, Resume, Signal, Start, Tick
@@ -89,6 +89,8 @@ class _Stage:
         self._severity: Severity = severity
         self._findings: dict[tuple[str, ...], Finding] = {}
         self._turns = 0
+        self._said_no = False
+        """Whether what blocks the saga is a no that somebody said: another answer may take its place."""
 
     def play(self, state: State) -> Rehearsal:
         """Forward, and from every point back."""
@@ -111,7 +113,7 @@ class _Stage:
     def _onward(self, state: State) -> State | None:
         """The next point of the way; None: there is none, and a finding says why."""
         run = next((run for run in state.runs if run.status in AWAITED), None)
-        if state.blocked is not None:
+        if state.blocked is not None and not self._said_no:
             self._find("forward", state.blocked.step, point_of(state), state.blocked.reason)
             return None
         if run is not None and run.waits != "sleep":
@@ -180,7 +182,11 @@ class _Stage:
         return True
 
     def _decide(self, state: State, message: Input) -> Decision:
-        return decide(self._saga, state, message, Moment(self._now, 0.0, WHO))
+        decision = decide(self._saga, state, message, Moment(self._now, 0.0, WHO))
+        for event in decision.events:
+            if isinstance(event, SagaBlocked):
+                self._said_no = event.refused
+        return decision
 
     def _find(self, way: Way, step: str, at: str, reason: str, severity: Severity | None = None) -> None:
         severity = severity or self._severity
