@@ -210,6 +210,18 @@ def test_the_report_is_json_and_nothing_else(database: Path) -> None:
     assert "this is nobody's JSON" in result.stderr
 
 
+def test_what_steps_print_is_no_part_of_the_report(tmp_path: Path) -> None:
+    (tmp_path / "shop_chatty.py").write_text(
+        "from tests.core.trips import Book, booking, trip\n"
+        "def execute(self, context):\n    print('chatty')\n    return Book(self.name)\n"
+        "saga = trip(booking('flight', execute=execute))"
+    )
+    result = check("", "shop_chatty:saga", "--definitions-only", "--json")
+    sys.modules.pop("shop_chatty")
+    assert json.loads(result.stdout)["good"]
+    assert "chatty" in result.stderr
+
+
 def test_warnings_count_where_they_are_asked_to(tmp_path: Path) -> None:
     (tmp_path / "shop_picky.py").write_text(
         "from tests.runtime.test_rehearsal import Picky\nfrom tests.core.trips import trip\nsaga = trip(Picky())"

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -43,8 +45,9 @@ def check(
     be read: the message says why.
     """
     try:
-        sagas = find_definitions(places)
-        report = asyncio.run(_report(sagas, definitions_only=definitions_only))
+        with redirect_stdout(sys.stderr):  # what authors print is no part of the report
+            sagas = find_definitions(places)
+            report = asyncio.run(_report(sagas, definitions_only=definitions_only))
     except (UnwindError, ModuleNotFoundError) as error:
         fail(WRONG, " ".join(_reason(error).split()))
     if as_json:

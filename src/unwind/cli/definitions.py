@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import redirect_stdout
 from importlib import import_module
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -17,21 +16,19 @@ FORM = "MODULE:ATTRIBUTE"
 def find_definitions(places: Sequence[str]) -> list[Saga[Any]]:
     """The sagas at these places, each once: an attribute is a Saga, several of them, or a function that gives them.
 
-    Modules are looked for in the current directory too. What they print goes to stderr. Raises DefinitionError saying
-    which place is at fault, and why.
+    Modules are looked for in the current directory too. Raises DefinitionError saying which place is at fault, and why.
     """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     found: dict[tuple[str, int], Saga[Any]] = {}
-    with redirect_stdout(sys.stderr):
-        for place in places:
-            for saga in _sagas(place, _at(place)):
-                if found.setdefault((saga.name, saga.version), saga).hash != saga.hash:
-                    raise DefinitionError(
-                        f"{place}: there are two different definitions of {saga.name} version {saga.version}; "
-                        "number the versions"
-                    )
+    for place in places:
+        for saga in _sagas(place, _at(place)):
+            if found.setdefault((saga.name, saga.version), saga).hash != saga.hash:
+                raise DefinitionError(
+                    f"{place}: there are two different definitions of {saga.name} version {saga.version}; "
+                    "number the versions"
+                )
     return list(found.values())
 
 
