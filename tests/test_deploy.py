@@ -246,7 +246,7 @@ def test_the_dashboard_asks_only_for_what_is_counted() -> None:
     asked = {name for query in queries() for name in re.findall(r"\b([a-z_]+)\{", query)}
     assert "saga_started_total" in asked
     assert asked <= counted
-    labels = {"definition", "step", "outcome", "service", "what", "job"}
+    labels = {"definition", "step", "outcome", "service", "what", "job", "revision"}
     for query in queries():
         grouped = [name for names in re.findall(r"by \(([^)]+)\)", query) for name in names.split(", ")]
         assert {*grouped, *re.findall(r"(\w+)=~?\"", query)} <= labels

@@ -122,7 +122,7 @@ async def open_worker(
         bus = await outside.bus()
         databases = [await outside.participant_store(each) for each in embedded]
 
-        async def start() -> tuple[Engine, Service]:
+        async def start() -> tuple[Engine, Sweeper | None, Service]:
             engine = Engine(
                 store,
                 bus,
@@ -144,11 +144,14 @@ async def open_worker(
             )
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
-            return engine, service
+            return engine, sweeper, service
 
-        engine, service = await outside.reach("the store and the bus", start)
+        engine, sweeper, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
-        yield Worker(engine, queries, service, {**outside.checks, "worker": Check(service.check)}, limiter)
+        checks = {**outside.checks, "worker": Check(service.check)}
+        if sweeper is not None:
+            checks["definitions"] = Check(sweeper.strangers.check, needed=False)
+        yield Worker(engine, queries, service, checks, limiter)
 
 
 @asynccontextmanager
@@ -176,6 +179,29 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         service = await outside.reach("the bus", start)
         stack.push_async_callback(service.stop, grace=0)
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
+
+
+@asynccontextmanager
+async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
+    """The store of others, to look into: nothing is made, migrated or written, and nothing is waited for.
+
+    Raises SettingsError when it is not there or cannot be used as it is, UnavailableError when it does not answer.
+    """
+    database, variable = settings.database, settings.variables["database"]
+    store: Store
+    with _blamed_on(variable):
+        if isinstance(database, Server):
+            from unwind.stores.postgres.store import PostgresStore
+
+            store = await PostgresStore.open(database.url.reveal, only_read=True)
+        else:
+            from unwind.stores.sqlite.store import SQLiteStore
+
+            store = await SQLiteStore.open_to_read(database)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def _check_shared(settings: Settings, *, store: bool = True) -> None:

@@ -127,6 +127,19 @@ class Tail(Struct, frozen=True, gc=False):
     cursor: str
 
 
+COUNTED = 10_000
+"""Live sagas of one revision that a store counts; who finds so many knows enough."""
+
+
+class Registered(Struct, frozen=True, gc=False):
+    """How the definitions of a program stand to what the store knows."""
+
+    clashes: Sequence[tuple[str, int, str]] = ()
+    """Those that were registered before under another hash, as they were asked for."""
+    others: Mapping[str, int] = {}
+    """Live sagas, the paused ones too, bound to any other revision, by revision; of each at most `COUNTED`."""
+
+
 class Query(Struct, frozen=True):
     """Which saga rows. Conditions are joined by *and*; newest first."""
 
@@ -140,13 +153,15 @@ class Query(Struct, frozen=True):
     before: tuple[int, str] | None = None
     """`(started_at, id)` of the last row of the page before."""
     limit: int = 50
+    live_on: str = ""
+    """Only sagas that are bound to this revision and have not ended."""
 
 
 class Store(Protocol):
     """Where the truth is kept. Implementations: memory (the oracle), SQLite, PostgreSQL."""
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
-        """Note `(name, version, hash)` of each definition; answer those registered before under another hash."""
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
+        """Note `(name, version, hash)` of each new definition, if told to; say what does not go with them."""
         ...
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
@@ -162,10 +177,7 @@ class Store(Protocol):
         ...
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
-        """Take up to `limit` sagas of these revisions whose `wake_at` has come, longest due first.
-
-        Their `wake_at` is pushed to now + `push` microseconds.
-        """
+        """Take up to `limit` due sagas of these revisions, longest due first; put them off by `push` microseconds."""
         ...
 
     async def move(self, moves: Sequence[Move]) -> None:

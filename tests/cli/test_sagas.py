@@ -82,7 +82,7 @@ async def test_sagas_are_listed_and_filtered(server: Server, blocked: Any, compl
     assert blocked["saga_id"] in only
     assert completed not in only
     [heads] = said(server, "list", "--to", "2020-01-01T00:00:00Z").splitlines()
-    assert heads.split() == ["saga_id", "definition", "status", "started_at", "ended_at"]
+    assert heads.split() == ["saga_id", "definition", "definition_version", "status", "started_at", "ended_at"]
 
 
 async def test_a_page_says_how_to_go_on(server: Server, blocked: Any, completed: str) -> None:

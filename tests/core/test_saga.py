@@ -13,7 +13,7 @@ from tests.core.chance import TRIED
 from tests.core.trips import BOOKED, Booked, Booking, Diary, Errand, Trip, booking, diary, errand, note, trip
 
 from unwind.core.plans import MAX_DURATION
-from unwind.core.saga import MAX_STEPS, Saga
+from unwind.core.saga import MAX_STEPS, Saga, revision_of, version_in
 from unwind.core.steps import ActionStep, Command, CommandStep, Kind, RecordStep, Retry, SleepStep, Step, micros
 from unwind.errors import DefinitionError
 
@@ -287,3 +287,9 @@ def test_without_a_mapping_the_context_stays() -> None:
     assert ActionStep[Trip, Any]().succeeded(Trip(), BOOKED) == Trip()
     assert Step[Trip, Any]().guard(Trip()) == "proceed"
     assert Step[Trip, Any]().when(Trip())
+
+
+def test_a_revision_names_definition_and_version() -> None:
+    saga = trip(version=12)
+    assert saga.revision == revision_of("trip", 12, saga.hash) == f"trip@12#{saga.hash}"
+    assert version_in(saga.revision) == 12

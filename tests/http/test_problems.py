@@ -150,7 +150,7 @@ async def test_health_is_ok_and_readiness_tells_of_each_dependency(shop: Shop) -
     ready = await shop.http.get("/readyz")
     assert ready.status_code == 200
     checks = {name: check["status"] for name, check in ready.json()["checks"].items()}
-    assert checks == dict.fromkeys(("store", "inventory", "payment", "shipment", "worker"), "ok")
+    assert checks == dict.fromkeys(("store", "inventory", "payment", "shipment", "worker", "definitions"), "ok")
 
 
 async def up() -> None:

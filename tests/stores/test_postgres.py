@@ -9,6 +9,7 @@ import pytest
 from tests.servers.postgres import Postgres, running
 from tests.stores.pooler import pooler
 
+from unwind.errors import UnavailableError
 from unwind.ports import Query, Store
 from unwind.stores.migrations.postgres import migrate_postgres
 from unwind.stores.postgres.store import PostgresStore
@@ -67,6 +68,20 @@ async def test_migrations_and_the_noticed_pooler(direct_url: str) -> None:
         await store.commit([unit("s", whole=True)])
         assert between.refused == before
         await store.close()
+
+
+async def test_a_store_that_is_opened_to_read_reads_and_is_refused_to_write(store_url: str) -> None:
+    store = await PostgresStore.open(store_url)
+    await store.commit([unit("s", whole=True)])
+    reader = await PostgresStore.open(store_url, only_read=True)
+    assert [row.id for row in await reader.find(Query(live_on=REVISION))] == ["s"]
+    assert (await reader.register([("a", 1, "x")], note=False)).others == {REVISION: 1}
+    assert (await reader.load({"s": 0})).streams == (await store.load({"s": 0})).streams
+    for write in (reader.commit([unit("u")]), reader.register([("a", 1, "x")]), reader.claim(1, 1, [REVISION])):
+        with pytest.raises(UnavailableError, match="read-only transaction"):
+            await write
+    await reader.close()
+    await store.close()
 
 
 async def test_without_a_clock_of_its_own_it_lives_by_the_databases(store_url: str) -> None:

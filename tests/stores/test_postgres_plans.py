@@ -35,6 +35,8 @@ USED = {
     "clashing": {"definitions_pkey"},
     "find": {"sagas_started"},
     "find_by_id": {"sagas_pkey"},
+    "find_live": {"sagas_live"},
+    "live_others": {"sagas_live"},
 }
 """The indexes of each statement that looks something up; the others only insert."""
 
@@ -93,6 +95,8 @@ async def test_a_full_database_is_worked_on_without_a_walk(connection: asyncpg.C
         "tail": ["c", 256],
         "find": [0, 10_000, 10_000, "", None, "", 50],
         "find_by_id": [0, 10_000, 10_000, "", None, "", 50, ["s1", "s2"]],
+        "find_live": [0, 10_000, 10_000, "", None, "", 50, None, "r"],
+        "live_others": [["q"], 10_000],
     }
     async with connection.transaction():
         for name, parameters in calls.items():

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from unwind.errors import SettingsError
+from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import Query
 from unwind.stores.migrations.sqlite import migrate_sqlite
 from unwind.stores.sqlite import SQLiteStore
 from unwind.stores.sqlite.batch import SQL
 from unwind.stores.sqlite.connections import connect_memory, connect_reader
 from unwind.stores.sqlite.guard import Version, bears_several_writers
-from unwind.testing.store_examples import StoreClock, contents, log_of, unit
+from unwind.testing.store_examples import REVISION, StoreClock, contents, log_of, unit
 
 AFFECTED, MENDED = (3, 51, 2), (3, 51, 3)
 LOAD = """
@@ -97,7 +97,7 @@ async def test_everything_is_there_after_closing_and_opening_again(path: Path, c
     await store.close()
     store = await SQLiteStore.open(path, now=clock)
     assert (await contents(store, "s", "t"), await store.tail("c", 10)) == before
-    assert list(await store.register([("order", 1, "y")])) == [("order", 1, "y")]
+    assert (await store.register([("order", 1, "y")])).clashes == [("order", 1, "y")]
     assert (await store.commit([unit("s")])).won == set()
     await store.close()
 
@@ -251,6 +251,24 @@ def test_people_see_one_row_per_event(database: sqlite3.Connection) -> None:
     ]
 
 
+async def test_a_file_that_is_opened_to_read_is_read_while_another_writes_it_and_never_written(path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no database"):
+        await SQLiteStore.open_to_read(path)
+    store = await SQLiteStore.open(path, now=StoreClock())
+    await store.commit([unit("s", whole=True)])
+    reader = await SQLiteStore.open_to_read(path)
+    await store.commit([unit("t", whole=True)])
+    assert [row.id for row in await reader.find(Query(live_on=REVISION))] == ["t", "s"]
+    assert (await reader.register([], note=False)).others == {REVISION: 2}
+    assert (await reader.load({"s": 0})).streams == (await store.load({"s": 0})).streams
+    for write in (reader.commit([unit("u")]), reader.register([("a", 1, "x")]), reader.claim(1, 1, [REVISION])):
+        with pytest.raises(UnavailableError, match="attempt to write a readonly database"):
+            await write
+    await reader.close()
+    await store.commit([unit("u")])
+    await store.close()
+
+
 # --------------------------------------------------------------------------------------------------------------- plans
 
 PLANS = {
@@ -266,6 +284,8 @@ PLANS = {
     "tail": "commits USING INTEGER PRIMARY KEY (rowid>?)",
     "find": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "find_by_id": "sagas USING PRIMARY KEY (id=?)",
+    "find_live": "sagas USING INDEX sagas_live (revision=? AND started_at>? AND started_at<?)",
+    "live_others": "sagas USING INDEX sagas_live (revision>?)",
     "clashing": "definitions USING PRIMARY KEY (name=? AND version=?)",
 }
 

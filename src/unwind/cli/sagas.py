@@ -72,7 +72,7 @@ def list_sagas(
             break
     if not as_json:
         with understood():
-            _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
+            _table(rows, "saga_id", "definition", "definition_version", "status", "started_at", "ended_at")
         if cursor:
             typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
 

@@ -176,7 +176,7 @@ def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, .
         now = decision.state
         if now.status != "compensating":
             return tuple(undos), ""
-        message, awaited = _agreeing(saga, now)
+        message, awaited = agreeing(saga, now)
         decision = decide(saga, now, message, moment)
         if not decision.events:
             return (*undos, *_held_back(saga, now)), now.blocked.reason if now.blocked is not None else ""
@@ -187,7 +187,7 @@ def _shape(saga: Saga[Any], step: str) -> Shape | None:
     return None if plan is None else plan.shape
 
 
-def _agreeing(saga: Saga[Any], state: State) -> tuple[Input, str | None]:
+def agreeing(saga: Saga[Any], state: State) -> tuple[Input, str | None]:
     """What brings a compensating saga on, and the action that it waits for, if it does."""
     if state.undos:
         undo = state.undos[0]

@@ -19,6 +19,16 @@ C = TypeVar("C")
 MAX_STEPS = 64
 
 
+def revision_of(name: str, version: int, content_hash: str) -> str:
+    """A definition in one string: what a running saga is bound to."""
+    return f"{name}@{version}#{content_hash}"
+
+
+def version_in(revision: str) -> int:
+    """The definition's version in such a string."""
+    return int(revision.rpartition("#")[0].rpartition("@")[2])
+
+
 class Saga(Generic[C]):
     """A saga's definition: immutable, named, versioned; running sagas stay bound to its content hash."""
 
@@ -68,7 +78,7 @@ class Saga(Generic[C]):
             ) from error
         self.by_name: Mapping[str, StepPlan] = {plan.name: plan for plan in self.plans}
         self.hash = _content_hash(self, schema)
-        self.revision = f"{name}@{version}#{self.hash}"
+        self.revision = revision_of(name, version, self.hash)
         """Name, version and content hash in one string: what a running saga is bound to."""
 
     def template(self, step: str) -> StepPlan | None:

@@ -88,7 +88,8 @@ def create_app(
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
-    `shows` says how the contexts of a definition are shown; `limiter` counts the calls under `/api/v1`.
+    `shows` says how the contexts of a definition, `name` or `name@version`, are shown; `limiter` counts the calls under
+    `/api/v1`.
     """
     given = {
         "engine": engine,

@@ -27,7 +27,7 @@ AnyRequest = Request[Any, Any, Any]
 TheEngine = NamedDependency[SkipValidation[Engine]]
 TheQueries = NamedDependency[SkipValidation[Queries]]
 Shows = Mapping[str, Callable[[Raw], Raw]]
-"""Name of a definition → how its stored context is shown."""
+"""Name of a definition, or `name@version` → how its stored contexts are shown."""
 TheShows = NamedDependency[SkipValidation[Shows]]
 
 STATUSES = get_args(ShownStatus)
@@ -116,7 +116,7 @@ async def show_saga(saga_id: FromPath[str], request: AnyRequest, queries: TheQue
     """
     version = _Given(request).version()
     view = await (queries.show(known(saga_id)) if version is None else view_at(queries, known(saga_id), version))
-    show = shows.get(view.definition)
+    show = shows.get(f"{view.definition}@{view.definition_version}") or shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from unwind.core.draft import Decision
 from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, Signal, SkipStep, Start
-from unwind.core.saga import Saga
+from unwind.core.saga import Saga, revision_of
 from unwind.core.state import State
 from unwind.errors import (
     DefinitionError,
@@ -23,7 +23,7 @@ from unwind.errors import (
     StateError,
     UnavailableError,
 )
-from unwind.ports import Bus, Clock, Query, Store
+from unwind.ports import Bus, Clock, Query, Registered, Store
 from unwind.runtime.instants import micros_of
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
@@ -62,7 +62,8 @@ class Engine:
     ) -> None:
         """Nothing runs before `open` and `run`. `new_id` gives fresh saga ids, ordered by time; `jitter` is in [0, 1).
 
-        Without `replies` it leaves them to other workers: it begins sagas and steers them, and others carry them on.
+        Of one name several versions may be given: each saga stays on the one that it was begun with. Without `replies`
+        it leaves them to other workers: it begins sagas and steers them, and others carry them on.
 
         Raises DefinitionError when two sagas share name and version.
         """
@@ -71,6 +72,10 @@ class Engine:
         self.limits = limits or Limits()
         self.telemetry = telemetry or Telemetry()
         self.sagas = {saga.hash: saga for saga in sagas}
+        self.newest: Mapping[str, Saga[Any]] = {
+            saga.name: saga for saga in sorted(sagas, key=lambda saga: saga.version)
+        }
+        """By name: what begins where only the name is said."""
         self.revisions = [saga.revision for saga in sagas]
         """What this worker knows: `name@version#hash` of each definition."""
         self._store = store
@@ -95,12 +100,11 @@ class Engine:
 
         Raises DefinitionError when a definition was changed without a new version.
         """
-        clashes = await self._store.register([(saga.name, saga.version, saga.hash) for saga in self.sagas.values()])
-        if clashes:
-            named = ", ".join(f"{name} version {version}" for name, version, _ in clashes)
+        registered = await self._store.register([(saga.name, saga.version, saga.hash) for saga in self.sagas.values()])
+        if registered.clashes:
             raise DefinitionError(
-                f"the definition of {named} was changed, and sagas may still run on the old one; "
-                "give the changed definition the next version number"
+                f"{told_clashes(registered)}; give the changed definition the next version number, and keep the old "
+                "one beside it until its sagas have ended"
             )
         await self.loop.open()
 
@@ -122,7 +126,7 @@ class Engine:
 
     async def start(
         self,
-        saga: Saga[C],
+        saga: Saga[C] | str,
         context: C,
         *,
         saga_id: str = "",
@@ -132,6 +136,8 @@ class Engine:
         begin_at: datetime | None = None,
     ) -> Started:
         """Accept a saga. Its first step begins at once, or at `begin_at`, from which its deadline counts too.
+
+        A name stands for the newest version that is registered here.
 
         An empty `saga_id` makes a fresh one. An id derived from an idempotency key makes the call repeatable: a
         repeated request answers with the saga that was accepted first.
@@ -149,7 +155,7 @@ class Engine:
 
     async def execute(
         self,
-        saga: Saga[C],
+        saga: Saga[C] | str,
         context: C,
         *,
         saga_id: str = "",
@@ -175,9 +181,13 @@ class Engine:
         return state
 
     def _opening(  # noqa: PLR0917 - the arguments of `start`, on the hot path
-        self, saga: Saga[C], context: C, saga_id: str, request_hash: str, correlation_id: str, traceparent: str
+        self, asked: Saga[C] | str, context: C, saga_id: str, request_hash: str, correlation_id: str, traceparent: str
     ) -> Start:
         """The message that begins a saga. Raises what makes it unacceptable."""
+        saga = asked if isinstance(asked, Saga) else self.newest.get(asked)
+        if saga is None:
+            known = ", ".join(self.newest) or "none"
+            raise DefinitionError(f"no saga {asked!r} is registered here; there is {known}")
         if saga.hash not in self.sagas:
             raise DefinitionError(f"saga {saga.revision} is not registered here; pass it to Engine(sagas=…)")
         if self.loop.backlog >= self.limits.inbox:
@@ -299,6 +309,17 @@ class Engine:
         call = self._waiting.call()
         self.loop.put(saga_id, message, call)
         return await call.future
+
+
+def told_clashes(registered: Registered) -> str:
+    """Which definitions were changed under the same version, and how many live sagas that concerns."""
+    told = []
+    for name, version, digest in registered.clashes:
+        old = {each: n for each, n in registered.others.items() if each.startswith(f"{name}@{version}#")}
+        bound = ", ".join(f"{n} live on {each}" for each, n in old.items()) or "none of them lives now"
+        told.append(f"{name} version {version} was changed (it is {revision_of(name, version, digest)} now)")
+        told.append(f"and sagas were begun on the old definition: {bound}")
+    return "the definition of " + ", ".join(told)
 
 
 def _check_act(saga_id: str, decision: Decision, field: str) -> None:

@@ -37,6 +37,8 @@ class Limits(Struct, frozen=True):
     """By how much a claim moves a wake-up: how late a saga may be driven after the worker that claimed it died."""
     sweep: int = SECOND // 2
     """Interval between two looks for due wake-ups."""
+    strangers: int = 10 * SECOND
+    """Interval between two looks for live sagas of definitions that are not known here."""
     publish: int = 256
     """Entries taken from the log at a time by the publisher of domain events."""
     publish_idle: int = SECOND // 4

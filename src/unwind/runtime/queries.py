@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
+from unwind.core.saga import version_in
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, Store, StoredStream
@@ -55,6 +56,7 @@ class SagaSummary(Struct, frozen=True):
     saga_id: str
     status: str
     definition: str
+    definition_version: int
     correlation_id: str
     started_at: str
     updated_at: str
@@ -177,6 +179,7 @@ def _summary(row: SagaRow) -> SagaSummary:
         row.id,
         row.status,
         row.definition,
+        version_in(row.revision),
         row.correlation_id,
         instant(row.started_at),
         instant(row.updated_at),

@@ -5,6 +5,7 @@ import structlog
 from unwind.errors import UnavailableError
 from unwind.ports import Clock, Store
 from unwind.runtime.engine import Engine
+from unwind.runtime.strangers import Strangers
 
 log = structlog.get_logger("unwind.sweeper")
 
@@ -14,6 +15,7 @@ class Sweeper:
 
     def __init__(self, engine: Engine, store: Store, clock: Clock) -> None:
         """Limits and definitions are the engine's."""
+        self.strangers = Strangers(engine, store, clock)
         self._engine = engine
         self._store = store
         self._clock = clock
@@ -23,6 +25,7 @@ class Sweeper:
         limits = self._engine.limits
         while True:
             claimed = await self.sweep()
+            await self.strangers.look()
             if claimed < limits.claim:
                 await self._clock.sleep(limits.sweep)
 

@@ -1,10 +1,10 @@
 """What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from unwind.core.events import (
@@ -45,6 +45,8 @@ class Telemetry(Collector):
         self.work: Counter[str] = Counter()
         self.more: list[Callable[[], Iterable[Metric]]] = []
         """What other parts of the process have to tell at each scrape."""
+        self.strangers: Mapping[str, int] = {}
+        """Live sagas of definitions that this worker does not know, by revision, as far as they were counted."""
         self._events: dict[tuple[str, type, str], int] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -85,3 +87,8 @@ class Telemetry(Collector):
         yield work
         for told in self.more:
             yield from told()
+        text = "Live sagas of definitions that this worker does not know"
+        strangers = GaugeMetricFamily("unwind_unknown_definition_sagas", text, labels=["revision"])
+        for revision, count in sorted(self.strangers.items()):
+            strangers.add_metric([revision], count)
+        yield strangers

@@ -1,18 +1,22 @@
 """The store in plain dicts: the oracle that other stores are compared with, and the store for tests and simulations."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from unwind.core.codec import Snapshot
+from unwind.core.saga import revision_of
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import (
+    COUNTED,
     Claimed,
     Committed,
     Loaded,
     LogEntry,
     Move,
     Query,
+    Registered,
     SagaRow,
     StoredStream,
     StreamAppend,
@@ -20,7 +24,8 @@ from unwind.ports import (
     Unit,
 )
 
-ASLEEP = frozenset(("completed", "compensated", "paused"))
+ENDED = frozenset(("completed", "compensated"))
+ASLEEP = ENDED | {"paused"}
 """Statuses of rows that nothing wakes."""
 
 
@@ -40,14 +45,14 @@ class MemoryStore:
         self._cursors: dict[str, str] = {}
         self._definitions: dict[tuple[str, int], str] = {}
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
         self._refuse_when_closed()
-        known = self._definitions
-        return [
-            (name, version, digest)
-            for name, version, digest in revisions
-            if known.setdefault((name, version), digest) != digest
-        ]
+        known = self._definitions if note else dict(self._definitions)
+        clashes = [each for each in revisions if known.setdefault(each[:2], each[2]) != each[2]]
+        asked = {revision_of(*each) for each in revisions}
+        live = Counter(row.revision for row in self._rows.values() if row.status not in ENDED)
+        others = {revision: min(count, COUNTED) for revision, count in live.items() if revision not in asked}
+        return Registered(clashes, others)
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         self._refuse_when_closed()
@@ -184,4 +189,5 @@ def _matches(row: SagaRow, query: Query) -> bool:
         and (query.started_from is None or row.started_at >= query.started_from)
         and (query.started_to is None or row.started_at < query.started_to)
         and (query.before is None or (row.started_at, row.id) < query.before)
+        and (not query.live_on or (row.revision == query.live_on and row.status not in ENDED))
     )

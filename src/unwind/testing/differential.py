@@ -31,6 +31,7 @@ EFFECTS = frozenset(
             "lease ended",
         ),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
+        *("others alive", "found alive"),
     )
 )
 """What must have happened, each at least once, before a walk proves anything."""
@@ -199,16 +200,22 @@ class Walk:
             started_to=random.choice((None, bounds[1])),
             before=self._page,
             limit=random.randint(1, 5),
+            live_on=random.choice(REVISIONS) if random.random() < 0.3 else "",
         )
         rows = await self._both(f"find {query}", lambda store: store.find(query))
         self._saw("found", rows)
+        self._saw("found alive", rows and query.live_on)
         self._saw("page turned", rows and self._page)
         self._page = (rows[-1].started_at, rows[-1].id) if rows and random.random() < 0.6 else None
 
     async def _register(self) -> None:
-        revisions = [(self._random.choice("ab"), n, self._random.choice(("x", "y"))) for n in range(2)]
-        clashes = await self._both(f"register {revisions}", lambda store: store.register(revisions))
-        self._saw("clash found" if clashes else "registered")
+        random = self._random
+        revisions = [(random.choice("ab"), n, random.choice(("x", "y"))) for n in range(2)]
+        known, note = random.choice(((), (("order", 1, "a"),))), random.random() < 0.7
+        asked = [*revisions, *known]
+        answer = await self._both(f"register {asked} {note}", lambda store: store.register(asked, note=note))
+        self._saw("clash found" if answer.clashes else "registered")
+        self._saw("others alive", answer.others)
 
     # ----------------------------------------------------------------------------------------------------- comparison
 

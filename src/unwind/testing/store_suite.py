@@ -15,6 +15,7 @@ import pytest
 from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
+from unwind.testing.definitions_suite import DefinitionsSuite
 from unwind.testing.store_examples import (
     ASLEEP,
     BEGINNING,
@@ -33,7 +34,7 @@ from unwind.testing.store_examples import (
 )
 
 
-class StoreSuite:
+class StoreSuite(DefinitionsSuite):
     """The promises of `unwind.ports.Store`."""
 
     @pytest.fixture
@@ -185,6 +186,7 @@ class StoreSuite:
             Query(ids=(f"a{text}b",)),
             Query(statuses=(f"running{text}!",)),
             Query(definition=f"order{text}!"),
+            Query(live_on=f"order{text}!"),
         ):
             assert list(await store.find(query)) == []
 
@@ -359,11 +361,6 @@ class StoreSuite:
         assert seen == names[::-1]
 
     # -------------------------------------------------------------------------------------------------------- others
-
-    async def test_a_definition_keeps_the_hash_it_was_registered_with(self, store: Store) -> None:
-        assert list(await store.register([("a", 1, "x"), ("b", 1, "y")])) == []
-        assert list(await store.register([("a", 1, "x"), ("a", 2, "z"), ("b", 1, "other")])) == [("b", 1, "other")]
-        assert list(await store.register([("b", 1, "y"), ("a", 2, "x")])) == [("a", 2, "x")]
 
     async def test_every_answer_carries_the_time_of_the_store(self, store: Store, clock: StoreClock) -> None:
         for later in (0, 3, 60_000_000):

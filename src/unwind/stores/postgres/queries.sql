@@ -228,6 +228,28 @@ select name, version, asked.hash
   join definitions using (name, version)
  where definitions.hash <> asked.hash
 
+-- name: live_others
+-- From one revision in the index to the next, whatever lies between.
+with recursive found (revision) as (
+    select ''::text collate "C"
+     union all
+    select (select sagas.revision
+              from sagas
+             where sagas.status not in ('completed', 'compensated') and sagas.revision > found.revision
+             order by sagas.revision
+             limit 1)
+      from found
+     where found.revision is not null
+)
+select revision,
+       (select count(*)
+          from (select
+                  from sagas
+                 where sagas.status not in ('completed', 'compensated') and sagas.revision = found.revision
+                 limit $2) as counted) as live
+  from found
+ where revision <> '' and revision <> all ($1::text[])
+
 -- name: find
 select id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at
   from sagas
@@ -247,5 +269,16 @@ select id, revision, definition, status, wake_at, correlation_id, started_at, up
  where started_at >= $1 and started_at < $2 and (started_at, id) < ($3, $4)
    and ($5::text[] is null or status = any ($5))
    and ($6 = '' or definition = $6)
+ order by started_at desc, id desc
+ limit $7
+
+-- name: find_live
+select id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at
+  from sagas
+ where status not in ('completed', 'compensated') and revision = $9
+   and started_at >= $1 and started_at < $2 and (started_at, id) < ($3, $4)
+   and ($5::text[] is null or status = any ($5))
+   and ($6 = '' or definition = $6)
+   and ($8::text[] is null or id = any ($8))
  order by started_at desc, id desc
  limit $7

@@ -8,8 +8,22 @@ import asyncpg
 import structlog
 
 from unwind.core.codec import Snapshot
+from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.ports import (
+    COUNTED,
+    Claimed,
+    Committed,
+    Loaded,
+    LogEntry,
+    Move,
+    Query,
+    Registered,
+    SagaRow,
+    StoredStream,
+    Tail,
+    Unit,
+)
 from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
@@ -44,11 +58,11 @@ class PostgresStore:
         self._now = now
 
     @classmethod
-    async def open(cls, url: str, *, now: Callable[[], int] | None = None) -> "PostgresStore":
+    async def open(cls, url: str, *, now: Callable[[], int] | None = None, only_read: bool = False) -> "PostgresStore":
         """Use the database at a URL, `postgres://user:password@host:port/database?sslmode=…`.
 
         A pooler in transaction mode, such as PgBouncer, may stand in between: it is noticed. `now` replaces the
-        server's clock, in microseconds since the epoch, for tests.
+        server's clock, in microseconds since the epoch, for tests. With `only_read` the server refuses to write for it.
 
         Raises SettingsError when the database cannot be used as it is, saying what to do, and UnavailableError when the
         server cannot be reached now.
@@ -61,12 +75,16 @@ class PostgresStore:
             raise SettingsError(f"{place_of(url)}: {error}") from error
         finally:
             connection.terminate()
-        return cls(Pool(url, WRITERS, SETTINGS), Pool(url, READERS, SETTINGS), now)
+        settings = {**SETTINGS, "default_transaction_read_only": "on"} if only_read else SETTINGS
+        return cls(Pool(url, WRITERS, settings), Pool(url, READERS, settings), now)
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
         columns = list(zip(*revisions, strict=True)) if revisions else [(), (), ()]
-        await _ask(self._writers, SQL["note_definitions"], *columns)
-        return [tuple(row) for row in await _ask(self._writers, SQL["clashing"], *columns)]
+        if note:
+            await _ask(self._writers, SQL["note_definitions"], *columns)
+        clashes = [tuple(row) for row in await _ask(self._readers, SQL["clashing"], *columns)]
+        known = [revision_of(*each) for each in revisions]
+        return Registered(clashes, dict(await _ask(self._readers, SQL["live_others"], known, COUNTED)))
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         # What cannot be stored is not there.
@@ -109,7 +127,7 @@ class PostgresStore:
         await _ask(self._writers, SQL["advance"], consumer, cursor)
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition):
+        if not storable(query.definition) or not storable(query.live_on):
             return []
         started_to = LARGEST if query.started_to is None else query.started_to
         before_at, before_id = query.before or (LARGEST - 1, "")
@@ -123,8 +141,10 @@ class PostgresStore:
             query.definition,
             query.limit,
         ]
-        if query.ids:
-            ids = [saga for saga in query.ids if storable(saga)]
+        ids = [saga for saga in query.ids if storable(saga)] if query.ids else None
+        if query.live_on:
+            rows = await _ask(self._readers, SQL["find_live"], *parameters, ids, query.live_on)
+        elif query.ids:
             rows = await _ask(self._readers, SQL["find_by_id"], *parameters, ids)
         else:
             rows = await _ask(self._readers, SQL["find"], *parameters)

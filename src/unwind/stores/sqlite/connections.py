@@ -8,8 +8,8 @@ from io import FileIO
 from pathlib import Path
 
 from unwind.errors import SettingsError
-from unwind.stores.migrations.revisions import Way
-from unwind.stores.migrations.sqlite import copy_newest, migrate_sqlite
+from unwind.stores.migrations.revisions import SQLITE, Way, newest
+from unwind.stores.migrations.sqlite import copy_newest, migrate_sqlite, read_version
 from unwind.stores.sqlite.guard import Version, hold_file
 
 OLDEST: Version = (3, 37, 0)
@@ -76,6 +76,21 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         reader = sqlite3.connect(uri, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, uri=True)
         for pragma in READER:
             reader.execute(pragma)
+        return reader
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """The same for a file that nobody opens to write first: it must be there, with the newest schema."""
+    if not path.exists():
+        raise SettingsError(f"there is no database {path}; name the file that is in use")
+    with ExitStack() as opened:
+        reader = connect_reader(path)
+        opened.callback(reader.close)
+        with blamed_on(path):
+            version, needed = read_version(reader), newest(SQLITE)
+        if version < needed:
+            raise SettingsError(f"{path} has schema {version} and this program needs {needed}; run: unwind migrate up")
+        opened.pop_all()
         return reader
 
 

@@ -108,6 +108,29 @@ select json_group_array(json_array(name, version, json_extract(value, '$[2]')))
   join definitions on name = json_extract(value, '$[0]') and version = json_extract(value, '$[1]')
  where hash <> json_extract(value, '$[2]')
 
+-- name: live_others
+-- From one revision in the index to the next, whatever lies between.
+with recursive found (revision) as (
+    select ''
+     union all
+    select (select sagas.revision
+              from sagas
+             where sagas.status not in ('completed', 'compensated') and sagas.revision > found.revision
+             order by sagas.revision
+             limit 1)
+      from found
+     where found.revision is not null
+)
+select json_group_array(json_array(
+           revision,
+           (select count(*)
+              from (select 1
+                      from sagas
+                     where sagas.status not in ('completed', 'compensated') and sagas.revision = found.revision
+                     limit :most))))
+  from found
+ where revision <> '' and revision not in (select value from json_each(:known))
+
 -- name: find
 select json_group_array(json_object(
            'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
@@ -129,6 +152,20 @@ select json_group_array(json_object(
            -- With a plus, so that the planner never prefers the index on it.
            and +started_at >= :started_from and +started_at < :started_to
            and (started_at, id) < (:before_at, :before_id)
+           and (:statuses is null or status in (select value from json_each(:statuses)))
+           and (:definition = '' or definition = :definition)
+         order by started_at desc, id desc
+         limit :limit)
+
+-- name: find_live
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select * from sagas
+         where status not in ('completed', 'compensated') and revision = :live_on
+           and started_at >= :started_from and started_at < :started_to
+           and (started_at, id) < (:before_at, :before_id)
+           and (:ids = '[]' or id in (select value from json_each(:ids)))
            and (:statuses is null or status in (select value from json_each(:statuses)))
            and (:definition = '' or definition = :definition)
          order by started_at desc, id desc

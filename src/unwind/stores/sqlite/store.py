@@ -10,9 +10,23 @@ from typing import Any, TypeVar
 import msgspec
 
 from unwind.core.codec import Snapshot
-from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.core.saga import revision_of
+from unwind.ports import (
+    COUNTED,
+    Claimed,
+    Committed,
+    Loaded,
+    LogEntry,
+    Move,
+    Query,
+    Registered,
+    SagaRow,
+    StoredStream,
+    Tail,
+    Unit,
+)
 from unwind.stores.sqlite.batch import SQL, Batch, to_json
-from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_writer
+from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
@@ -65,20 +79,34 @@ class SQLiteStore:
         )
 
     @classmethod
+    async def open_to_read(cls, path: str | Path) -> "SQLiteStore":
+        """Look into a file that is there and has the newest schema, while others may write it; writing fails.
+
+        Raises SettingsError when there is none, or it cannot be used as it is, saying what to do.
+        """
+        path = Path(path)
+        reader = connect_to_read(path)
+        lane = ThreadLane(f"{path.name} reader", reading(reader), reader.close)
+        return cls(lane, lane, wall_clock)
+
+    @classmethod
     def in_memory(cls, *, now: Callable[[], int]) -> "SQLiteStore":
         """The same SQL on a private database in memory. Calls never yield to the event loop: fit for virtual time."""
         database = connect_memory()
         lane = InlineLane(writing(database), database.close)
         return cls(lane, lane, now)
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
-        parameters = {"revisions": to_json(revisions)}
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
+        asked = {"revisions": to_json(revisions)}
+        known = {"known": to_json([revision_of(*each) for each in revisions]), "most": COUNTED}
 
-        def work(database: sqlite3.Connection) -> list[tuple[str, int, str]]:
-            database.execute(SQL["note_definitions"], parameters)
-            return [(name, version, digest) for name, version, digest in _list(database, "clashing", parameters)]
+        def work(database: sqlite3.Connection) -> Registered:
+            if note:
+                database.execute(SQL["note_definitions"], asked)
+            clashes = [(name, version, digest) for name, version, digest in _list(database, "clashing", asked)]
+            return Registered(clashes, dict(_list(database, "live_others", known)))
 
-        return await _run(self._writer, work)
+        return await _run(self._writer if note else self._reader, work)
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         # What cannot be stored is not there.
@@ -157,7 +185,7 @@ class SQLiteStore:
         await _run(self._writer, lambda database: database.execute(SQL["advance"], parameters).close())
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition):
+        if not storable(query.definition) or not storable(query.live_on):
             return []
         started_to = LARGEST if query.started_to is None else query.started_to
         before_at, before_id = query.before or (LARGEST - 1, "")
@@ -171,10 +199,12 @@ class SQLiteStore:
             "before_at": before_at,
             "before_id": before_id,
             "limit": query.limit,
+            "live_on": query.live_on,
         }
+        statement = "find_live" if query.live_on else "find_by_id" if query.ids else "find"
 
         def work(database: sqlite3.Connection) -> list[SagaRow]:
-            found = database.execute(SQL["find_by_id" if query.ids else "find"], parameters).fetchone()
+            found = database.execute(SQL[statement], parameters).fetchone()
             return _rows.decode(found[0])
 
         return await _run(self._reader, work)

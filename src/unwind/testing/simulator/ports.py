@@ -14,6 +14,7 @@ from unwind.ports import (
     Move,
     ParticipantStore,
     Query,
+    Registered,
     SagaRow,
     Subscription,
     Tail,
@@ -31,9 +32,10 @@ class SimStore:
         self._world = process.world
         self._shared = process.world.store
 
-    async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
-        await self._process.point(0.001, 0.01)
-        return await self._shared.register(revisions)
+    async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
+        if note:  # a look is no point worth a schedule's time
+            await self._process.point(0.001, 0.01)
+        return await self._shared.register(revisions, note=note)
 
     async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         await self._process.point(0.001, 0.02)
