@@ -12,7 +12,7 @@ EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir(
 
 
 def test_there_are_examples() -> None:
-    assert {path.name for path in EXAMPLES} >= {"approval", "conditional", "parallel", "pivot"}
+    assert {path.name for path in EXAMPLES} >= {"approval", "conditional", "parallel", "pivot", "trip"}
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda path: path.name)

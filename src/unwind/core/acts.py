@@ -189,7 +189,7 @@ def _under_way(state: State, direction: m.Direction, step: str) -> StepRun | Non
 
 
 def _retry(draft: Draft, act: m.RetryStep, plan: StepPlan, direction: m.Direction, run: StepRun | None) -> None:
-    before = None if run is None else run.command
+    before = None if run is None or run.child else run.command
     after = None
     if act.command is not None:
         if before is None:

@@ -20,6 +20,7 @@ from unwind.core.author import (
     encoded_context,
     instant_of,
     listed_items,
+    opening_of,
     storable,
 )
 from unwind.core.draft import Draft
@@ -99,11 +100,13 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
         draft.emit(e.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
         return
-    command = None
+    command, child = None, ""
     if plan.shape == "command":
         question = f"{plan.name}.execute"
         command = command_call(question, ask(question, plan.step.execute, context))
-    draft.emit(e.StepStarted(draft.at, plan.name, attempt, command, pivot))
+    elif plan.shape == "saga":
+        command, child = opening_of(plan, context), plan.step.saga.name
+    draft.emit(e.StepStarted(draft.at, plan.name, attempt, command, pivot, child=child))
 
 
 def _wanted(plan: StepPlan, context: object) -> bool:
@@ -196,10 +199,13 @@ def _begin_undo(draft: Draft, plan: StepPlan) -> None:
         draft.emit(e.UndoDone(draft.at, plan.name, 1))
         draft.record(outcome.records)
         return
-    command = None
+    command, child = None, ""
     if plan.shape == "command":
         command = command_call(question, ask(question, plan.step.compensate, draft.context()))
-    draft.emit(e.UndoStarted(draft.at, plan.name, attempt, command))
+    elif plan.shape == "saga":
+        begun = next(run for run in draft.state.runs if run.step == plan.name)
+        command, child = begun.command, begun.child
+    draft.emit(e.UndoStarted(draft.at, plan.name, attempt, command, child))
 
 
 def _end_compensated(draft: Draft) -> None:

@@ -145,6 +145,19 @@ def _stored_item(question: str, group: Any, item: object) -> Raw:
     return stored
 
 
+def opening_of(plan: StepPlan, context: object) -> CommandCall:
+    """What the saga of a `SagaStep` begins with: its revision as the name, its context as the payload.
+
+    Its `on_started` is asked here too: were it to raise there, nobody would hear of it.
+    """
+    child, question = plan.step.saga, f"{plan.name}.begin"
+    payload = Raw(ask(f"{question}: encoding the context", _encode, ask(question, plan.step.begin, context)))
+    begun = ask(f"{question}: the context it returned", child.decode_context, payload)
+    if child.on_started is not None:
+        checked_records("on_started", ask(f"{child.name}.on_started", child.on_started, begun))
+    return CommandCall("", child.revision, payload)
+
+
 def decoded_reply(plan: StepPlan, payload: Raw) -> Any:
     """A reply as the type that the step declares."""
     return ask(f"{plan.name}: its reply", lambda: msgspec.json.decode(payload, type=plan.reply_type))

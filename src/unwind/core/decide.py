@@ -30,6 +30,8 @@ The rules of the machine:
 14. The items of a `ForEach` are asked for once and recorded; each step of each item is a step like any other.
 15. An attempt whose time is up while its participant answers nobody is not spent: it is parked, for minutes at most at
     a time, and begun anew after that. Its answer counts all the same, and so does the saga's deadline.
+16. A saga may be the doing of another one's step: its completion is the step's yes, its compensation the no, or the
+    end of the undo. Only so may one that is completed be undone; one that was not begun yet never will be.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -63,6 +65,8 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
             _settle(draft)
         case m.Start():
             return _start(draft, message)
+        case m.Unwind():
+            _unwind(draft, message.start)
         case m.Tick():
             _tick(draft, message)
             _settle(draft)
@@ -95,25 +99,40 @@ def _start(draft: Draft, start: m.Start) -> Decision:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
-    draft.emit(
-        e.SagaStarted(
-            draft.at,
-            start.saga_id,
-            saga.name,
-            saga.version,
-            saga.hash,
-            start.context,
-            None if saga.deadline is None else max(draft.at, start.begin_at) + saga.deadline,
-            start.request_hash,
-            start.correlation_id or start.saga_id,
-            start.traceparent,
-            start.begin_at if start.begin_at > draft.at else 0,
-        )
-    )
+    draft.emit(_started(draft, start))
     if opening:
         draft.record(opening)
     advance(draft)
     return draft.decision()
+
+
+def _started(draft: Draft, start: m.Start) -> e.SagaStarted:
+    saga = draft.saga
+    return e.SagaStarted(
+        draft.at,
+        start.saga_id,
+        saga.name,
+        saga.version,
+        saga.hash,
+        start.context,
+        None if saga.deadline is None else max(draft.at, start.begin_at) + saga.deadline,
+        start.request_hash,
+        start.correlation_id or start.saga_id,
+        start.traceparent,
+        start.begin_at if start.begin_at > draft.at else 0,
+        start.parent,
+    )
+
+
+def _unwind(draft: Draft, start: m.Start) -> None:
+    """The step that this saga is the doing of is undone (rule 16)."""
+    status, reason = draft.state.status, "the step that it is the doing of is undone"
+    if status == "new":
+        draft.emit(_started(draft, start))
+        draft.emit(e.CompensationStarted(draft.at, "unwound", (), "", reason))
+        draft.emit(e.SagaCompensated(draft.at))
+    elif status in {"running", "completed"}:
+        turn_round(draft, "unwound", "", reason)
 
 
 # -------------------------------------------------------------------------------------------------------------- reply

@@ -77,6 +77,8 @@ class Draft(Struct, gc=False):
             return Attempt(self.at, number, lease=plan.lease, runner=self.moment.worker)
         if plan.shape == "record":
             return Attempt(self.at, number)
+        if plan.shape == "saga":
+            return Attempt(self.at, number, resend=plan.resend - int(plan.resend * 0.2 * self.moment.jitter))
         timeout = plan.timeout if direction == "do" else plan.undo_timeout
         resend = min(plan.resend, timeout // 2)
         return Attempt(self.at, number, self.at + timeout, resend - int(resend * 0.2 * self.moment.jitter))

@@ -31,4 +31,26 @@ class RunAction(Struct, frozen=True, gc=False):
     """Where the item is found that the step is about, if it is about one."""
 
 
-Effect = SendCommand | RunAction
+class RunSaga(Struct, frozen=True, gc=False):
+    """Another saga to begin, or to unwind, as the doing or the undoing of a step."""
+
+    saga_id: str
+    """Of the saga whose step it is."""
+    step: str
+    direction: Direction
+    context: Raw
+
+
+class TellParent(Struct, frozen=True, gc=False):
+    """The end of a saga that is the doing of another one's step, to be told to that one."""
+
+    saga_id: str
+    """Of the saga whose step it is."""
+    step: str
+    completed: bool
+    context: Raw
+    reason: str
+    """Why it was undone."""
+
+
+Effect = SendCommand | RunAction | RunSaga | TellParent

@@ -31,6 +31,8 @@ class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
     traceparent: str = ""
     begin_at: int = 0
     """When the first step may begin at the earliest; 0: at once. The deadline counts from then."""
+    parent: str = ""
+    """`saga/step` of which it is the doing."""
 
 
 class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):
@@ -42,6 +44,8 @@ class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="ste
     """None: an action, a step that only records, or one that waits."""
     pivot: bool = False
     waits: Waits = ""
+    child: str = ""
+    """Name of the definition of the saga that is the step's doing; its context is the command's payload."""
 
 
 class StepSkipped(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_skipped/1"):
@@ -140,6 +144,8 @@ class UndoStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="und
     step: str
     attempt: Attempt
     command: CommandCall | None = None
+    child: str = ""
+    """As in `StepStarted`."""
 
 
 class UndoFailed(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="undo_failed/1"):

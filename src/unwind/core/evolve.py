@@ -101,11 +101,12 @@ def _saga_started(state: State, event: SagaStarted) -> State:
         request_hash=event.request_hash,
         correlation_id=event.correlation_id,
         traceparent=event.traceparent,
+        parent=event.parent,
     )
 
 
 def _step_started(state: State, event: StepStarted) -> State:
-    run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot, event.waits)
+    run = StepRun(event.step, "outstanding", event.attempt, event.command, 0, event.pivot, event.waits, event.child)
     return replace(
         state,
         version=state.version + 1,
@@ -119,7 +120,7 @@ def _step_done(state: State, event: StepDone) -> State:
     # What happens to most steps, and to the last one nearly always: spelled out, for speed.
     run = state.runs[-1]
     if run.step == event.step:
-        done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot, run.waits)
+        done = StepRun(run.step, "done", run.attempt, run.command, run.retry_at, run.pivot, run.waits, run.child)
         runs = (*state.runs[:-1], done)
     else:
         runs = _replace_run(state, event.step, status="done")
@@ -184,14 +185,16 @@ def _compensation_started(state: State, event: CompensationStarted) -> State:
         version=state.version + 1,
         status="compensating",
         targets=event.targets,
-        paused=state.paused and event.cause != "cancelled",
+        paused=state.paused and event.cause not in {"cancelled", "unwound"},
         blocks=(),
         turning=None,
+        turned=Turning(event.cause, event.step, event.reason),
+        ended_at=None,
     )
 
 
 def _undo_started(state: State, event: UndoStarted) -> State:
-    undos = (*state.undos, StepRun(event.step, "outstanding", event.attempt, event.command))
+    undos = (*state.undos, StepRun(event.step, "outstanding", event.attempt, event.command, child=event.child))
     return replace(state, version=state.version + 1, undos=undos, blocks=_others(state, event.step, "undo"))
 
 

@@ -16,8 +16,8 @@ NULL = Raw(b"null")
 Direction = Literal["do", "undo"]
 Waits = Literal["", "signal", "sleep"]
 """What a step waits for that nobody was asked for; empty: it did ask."""
-Cause = Literal["refused", "unknown", "guard", "cancelled", "deadline"]
-"""Why a saga turned round."""
+Cause = Literal["refused", "unknown", "guard", "cancelled", "deadline", "unwound"]
+"""Why a saga turned round; `unwound`: the saga that it is a step of undoes that step."""
 
 
 def effect_id(saga_id: str, step: str, direction: Direction) -> str:
@@ -76,6 +76,17 @@ class Start(Struct, frozen=True, gc=False):
     """Which registered definition to begin."""
     begin_at: int = 0
     """When its first step may begin at the earliest."""
+    parent: str = ""
+    """`saga/step` of which it is the doing; empty for a saga of its own."""
+
+
+class Unwind(Struct, frozen=True, gc=False):
+    """The step that this saga is the doing of is undone: undo all of it, even when it is completed.
+
+    Where it was never begun it never will be: the start that comes later finds it ended.
+    """
+
+    start: Start
 
 
 class Reply(Struct, frozen=True, gc=False):
@@ -158,4 +169,4 @@ class Signal(Struct, frozen=True, gc=False):
     actor: str = ""
 
 
-Input = Reply | Start | Tick | Cancel | Pause | Resume | RetryStep | ResolveStep | SkipStep | Signal
+Input = Reply | Start | Tick | Cancel | Pause | Resume | RetryStep | ResolveStep | SkipStep | Signal | Unwind

@@ -1,6 +1,6 @@
 """What a state asks for: the effects to have in flight, and when to wake the saga at the latest."""
 
-from unwind.core.effects import Effect, RunAction, SendCommand
+from unwind.core.effects import Effect, RunAction, RunSaga, SendCommand, TellParent
 from unwind.core.messages import Direction
 from unwind.core.rules import deadline_holds, settling
 from unwind.core.state import AWAITED, LIVE, State, StepRun
@@ -20,6 +20,8 @@ def outstanding(state: State) -> list[tuple[Direction, StepRun]]:
 
 def pending(state: State) -> tuple[Effect, ...]:
     """The effects to have in flight. To recover anything: load the state and dispatch these again."""
+    if state.status not in LIVE:
+        return (_told_to_parent(state),) if state.parent and state.status != "new" else ()
     if state.paused:
         return ()
     return tuple(effect_of(state, direction, run) for direction, run in outstanding(state))
@@ -28,10 +30,21 @@ def pending(state: State) -> tuple[Effect, ...]:
 def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
     """The effect that something outstanding stands for."""
     attempt = run.attempt
+    if run.child and run.command is not None:
+        return RunSaga(state.saga_id, run.step, direction, run.command.payload)
     if run.command is None:
         return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context, state.items)
     retriable = state.status == "running" and state.pivoted and not run.pivot
     return SendCommand(state.saga_id, run.step, direction, attempt.number, run.command, retriable)
+
+
+def _told_to_parent(state: State) -> TellParent:
+    saga_id, _, step = state.parent.rpartition("/")
+    turned, reason = state.turned, ""
+    if turned is not None:
+        reason = f"{turned.step} {turned.cause}" if turned.step else turned.cause
+        reason += f": {turned.reason}" if turned.reason else ""
+    return TellParent(saga_id, step, state.status == "completed", state.context, reason)
 
 
 def _next_multiple(since: int, every: int, now: int) -> int:

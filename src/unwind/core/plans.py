@@ -15,6 +15,7 @@ from unwind.core.steps import (
     Kind,
     RecordStep,
     Retry,
+    SagaStep,
     SignalStep,
     SleepStep,
     Step,
@@ -26,11 +27,12 @@ MAX_ATTEMPTS = 1_000
 MAX_FACTOR = 1_000
 MAX_DURATION = timedelta(days=3_650)
 
-Shape = Literal["command", "action", "record", "signal", "sleep", "each"]
+Shape = Literal["command", "action", "record", "signal", "sleep", "each", "saga"]
 _BASES: tuple[tuple[type[Step[Any, Any]], Shape, str | None], ...] = (
     (CommandStep, "command", "execute"),
     (ActionStep, "action", "run"),
     (RecordStep, "record", "record"),
+    (SagaStep, "saga", "begin"),
     (SignalStep, "signal", None),
     (SleepStep, "sleep", None),
     (ForEach, "each", None),
@@ -132,6 +134,9 @@ def plan_step(saga: str, place: Place) -> StepPlan:
         resend = min(timeout // 3, 5 * SECOND) if step.resend is None else micros(step.resend)
         if not 0 < resend < timeout:
             raise DefinitionError(f"{where}: resend is {step.resend}; it must lie between 0 and the timeout")
+    if isinstance(step, SagaStep):
+        check_duration(where, "resend", step.resend)
+        resend = micros(step.resend)
     if isinstance(step, ActionStep):
         check_duration(where, "lease", step.lease)
         lease = micros(step.lease)
@@ -147,7 +152,7 @@ def plan_step(saga: str, place: Place) -> StepPlan:
         shape=shape,
         step=step,
         reply_type=_reply_type(step),
-        undoable=_overrides(step, "compensate"),
+        undoable=step.kind is Kind.COMPENSATABLE if shape == "saga" else _overrides(step, "compensate"),
         guarded=type(step).guard is not Step.guard,
         conditional=type(step).when is not Step.when,
         maps_reply=shape != "record" and _overrides(step, "succeeded"),

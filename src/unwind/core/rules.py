@@ -95,10 +95,11 @@ def waiting(state: State) -> list[StepRun]:
 def settling(state: State) -> list[StepRun]:
     """What is under way beside a step that failed, and is let finish before anything is undone (rule 13).
 
-    Not what only waits, is parked or needs a person: what its effect may be is undone like that of an unknown one.
+    Not what only waits, is a saga of its own, is parked or needs a person: its effect is undone like an unknown one.
     """
     return [
         run
         for run in state.runs
-        if run.status == "outstanding" and not (run.waits or run.parked or state.blocked_on(run.step, "do"))
+        if run.status == "outstanding"
+        and not (run.waits or run.child or run.parked or state.blocked_on(run.step, "do"))
     ]

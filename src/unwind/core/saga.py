@@ -1,6 +1,6 @@
 """A saga's definition: `Saga`. Everything is checked when it is built."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -67,6 +67,8 @@ class Saga(Generic[C]):
         self.flat = not any(place.grouped or place.each for place in places)
         """Whether every step comes after the one before it."""
         _check_sequence(name, places, self.plans)
+        self.children: tuple[Saga[Any], ...] = tuple(_child(name, plan) for plan in self.plans if plan.shape == "saga")
+        """The sagas that are its steps' doing."""
         self.context_type = context
         try:
             self.decode_context: Callable[[bytes | msgspec.Raw], C] = msgspec.json.Decoder(context).decode
@@ -99,6 +101,18 @@ class Saga(Generic[C]):
         listed = next((listed.items for listed in items if listed.step == template.each), ())
         found = next((raw for each, raw in listed if each == key), None)
         return None if found is None else template.for_item(step, self.by_name[template.each].step.of, found)
+
+
+def with_children(sagas: Iterable[Saga[Any]]) -> list[Saga[Any]]:
+    """These definitions and all that are the doing of their steps, each once."""
+    found: dict[str, Saga[Any]] = {}
+    todo = list(sagas)
+    while todo:
+        saga = todo.pop(0)
+        if saga.hash not in found:
+            found[saga.hash] = saga
+            todo += saga.children
+    return list(found.values())
 
 
 def _check_sequence(saga: str, places: Sequence[Place], plans: tuple[StepPlan, ...]) -> None:
@@ -139,6 +153,20 @@ def _check_sequence(saga: str, places: Sequence[Place], plans: tuple[StepPlan, .
             )
 
 
+def _child(saga: str, plan: StepPlan) -> "Saga[Any]":
+    """The saga that is a step's doing. Raises DefinitionError."""
+    where, child = f"saga {saga}, step {plan.name!r}", getattr(plan.step, "saga", None)
+    if not isinstance(child, Saga):
+        raise DefinitionError(f"{where}: give it the Saga that it begins, `saga = …`")
+    pivot = next((each.name for each in child.plans if each.kind is Kind.PIVOT), None)
+    if pivot is not None and plan.kind is Kind.COMPENSATABLE:
+        raise DefinitionError(
+            f"{where}: saga {child.name} cannot be undone once its pivot {pivot!r} was begun; "
+            "make the step the pivot, or retriable after one, or begin a saga without a pivot"
+        )
+    return child
+
+
 def _content_hash(saga: "Saga[Any]", schema: object) -> str:
     """Twelve hex digits over what running sagas depend on: order, names, kinds, shapes, policies, context schema."""
     steps = [
@@ -156,6 +184,7 @@ def _content_hash(saga: "Saga[Any]", schema: object) -> str:
             *([plan.duration, plan.on_timeout] if plan.waits else []),
             # Only where it tells anything: what runs today must keep its hash.
             *([] if saga.flat else [plan.after, plan.each]),
+            *([plan.step.saga.hash] if plan.shape == "saga" else []),
             *([plan.step.at_once, _without_prose(msgspec.json.schema(plan.step.of))] if plan.shape == "each" else []),
         ]
         for plan in saga.plans

@@ -28,6 +28,8 @@ class StepRun(Struct, frozen=True, gc=False, omit_defaults=True):
     """When the next attempt begins; meaningful in `backoff` only."""
     pivot: bool = False
     waits: Waits = ""
+    child: str = ""
+    """Name of the definition of the saga that is its doing, which has the command's payload as its context."""
     parked: int = 0
     """Until when it is left alone, since its participant answers nobody; 0: it is not parked."""
     silent: int = 0
@@ -53,7 +55,7 @@ class Blocked(Struct, frozen=True, gc=False):
 
 
 class Turning(Struct, frozen=True, gc=False):
-    """Why a saga is about to be undone, once what is under way has settled."""
+    """Why a saga is undone, now or once what is under way has settled."""
 
     cause: Cause
     step: str
@@ -92,6 +94,10 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
     items: tuple[Listed, ...] = ()
     pivoted: bool = False
     """The pivot has been started: only forward from here, unless the pivot itself is refused."""
+    turned: Turning | None = None
+    """Why it was turned round."""
+    parent: str = ""
+    """`saga/step` of which it is the doing; empty for a saga of its own."""
     begin_at: int = 0
     """When the first step may begin at the earliest."""
     deadline: int | None = None

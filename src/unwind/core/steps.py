@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -181,6 +181,27 @@ class RecordStep(Step[C, None]):
     def compensate(self, context: C) -> Outcome[C]:
         """The domain events that take it back; the context is not changed any more."""
         raise NotImplementedError
+
+
+class SagaStep(Step[C, R]):
+    """A step that is a saga of its own: done when that saga is completed, undone by undoing all of it.
+
+    R is the type of the other saga's context. The step says no when that saga was undone, for whatever reason, or was
+    cancelled. A step that can be undone needs a saga without a pivot; its timeouts and retries are that saga's own.
+    """
+
+    saga: ClassVar[Any]
+    """The `Saga` that is begun; it needs not be registered by itself."""
+    resend: ClassVar[timedelta] = timedelta(seconds=30)
+    """How often the other saga is looked after: its word may be lost when a worker dies."""
+
+    def begin(self, context: C) -> R:
+        """The context that the other saga begins with. Pure."""
+        raise NotImplementedError
+
+    def succeeded(self, context: C, reply: R) -> C | Outcome[C]:
+        """The context after the other saga was completed with the context `reply`. Pure."""
+        return context
 
 
 class SignalStep(Step[C, R]):

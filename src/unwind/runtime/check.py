@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
-from unwind.core.saga import Saga
+from unwind.core.saga import Saga, with_children
 from unwind.core.state import NEW, State
 from unwind.errors import CodecError
 from unwind.ports import Query, SagaRow, Store, StoredStream
@@ -87,6 +87,7 @@ class Report(Struct, frozen=True):
 
 async def check(store: Store, sagas: Sequence[Saga[Any]]) -> Report:
     """Compare definitions with the live sagas of a store. Raises UnavailableError, and SettingsError of the store."""
+    sagas = with_children(sagas)
     registered = await store.register([key_of(saga) for saga in sagas], note=False)
     now = (await store.load({})).now
     known = [await _Census(store, saga, now).take() for saga in sagas]
@@ -97,7 +98,7 @@ async def check(store: Store, sagas: Sequence[Saga[Any]]) -> Report:
 
 def check_definitions(sagas: Sequence[Saga[Any]]) -> Report:
     """Rehearse definitions from the start, without a store."""
-    return _report([_from_start(saga, 0) for saga in sagas], (), ())
+    return _report([_from_start(saga, 0) for saga in with_children(sagas)], (), ())
 
 
 def _report(known: Sequence[Known], unknown: Sequence[Unknown], refuses: tuple[str, ...]) -> Report:

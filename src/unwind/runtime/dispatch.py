@@ -1,10 +1,15 @@
-"""What new states ask for goes out: commands to the bus, actions to the pool. What is lost here is sent again later."""
+"""What new states ask for goes out: commands to the bus, actions to the pool, sagas' words to their relatives.
 
-from collections.abc import Iterable
+What is lost here is sent again later.
+"""
 
-from unwind.core.effects import RunAction
+from collections.abc import Callable, Iterable
+
+from unwind.core.effects import RunAction, RunSaga, SendCommand, TellParent
+from unwind.core.messages import Input
 from unwind.ports import COMMANDS, Bus, Clock, Message
 from unwind.runtime.actions import ActionPool
+from unwind.runtime.families import to_child, to_parent
 from unwind.runtime.outages import Outages
 from unwind.runtime.unit import Decided, command_message, new_effects
 
@@ -12,13 +17,22 @@ from unwind.runtime.unit import Decided, command_message, new_effects
 class Dispatcher:
     """One worker's way out."""
 
-    def __init__(self, bus: Bus, pool: ActionPool, outages: Outages, clock: Clock, worker: str) -> None:
-        """`worker` is whose actions run here; `outages` says which commands are held back."""
+    def __init__(  # noqa: PLR0917 - a worker's parts, put together once
+        self,
+        bus: Bus,
+        pool: ActionPool,
+        outages: Outages,
+        clock: Clock,
+        worker: str,
+        put: Callable[[str, Input], None],
+    ) -> None:
+        """`worker` is whose actions run here; `outages` knows what is held back; `put` reaches other sagas."""
         self._bus = bus
         self._pool = pool
         self._outages = outages
         self._clock = clock
         self._worker = worker
+        self._put = put
 
     async def dispatch(self, settled: Iterable[Decided], now: int) -> None:
         """Send what is asked for; `now` is the store's time. Raises UnavailableError."""
@@ -33,6 +47,8 @@ class Dispatcher:
                 if isinstance(effect, RunAction):
                     if effect.runner == self._worker:
                         self._pool.submit(made.saga, effect, started)
+                elif not isinstance(effect, SendCommand):
+                    self._to_relatives(effect, made)
                 elif outages.all_answer:
                     commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
                 else:
@@ -44,3 +60,10 @@ class Dispatcher:
                 commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
         for service, messages in commands.items():
             await self._bus.publish(COMMANDS + service, messages)
+
+    def _to_relatives(self, effect: RunSaga | TellParent, made: Decided) -> None:
+        if isinstance(effect, RunSaga):
+            self._put(*to_child(effect, made))
+            return
+        for message in to_parent(effect):
+            self._put(effect.saga_id, message)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from unwind.core.draft import Decision
 from unwind.core.messages import NULL, Cancel, Input, Pause, ResolveStep, Resume, RetryStep, Signal, SkipStep, Start
-from unwind.core.saga import Saga, revision_of
+from unwind.core.saga import Saga, revision_of, with_children
 from unwind.core.state import State
 from unwind.errors import (
     DefinitionError,
@@ -63,10 +63,12 @@ class Engine:
         """Nothing runs before `open` and `run`. `new_id` gives fresh saga ids, ordered by time; `jitter` is in [0, 1).
 
         Of one name several versions may be given: each saga stays on the one that it was begun with. Without `replies`
-        it leaves them to other workers: it begins sagas and steers them, and others carry them on.
+        it leaves them to other workers: it begins sagas and steers them, and others carry them on. Sagas that are the
+        doing of these sagas' steps need not be given.
 
         Raises DefinitionError when two sagas share name and version.
         """
+        sagas = with_children(sagas)
         if len({(saga.name, saga.version) for saga in sagas}) != len(sagas):
             raise DefinitionError("two sagas have the same name and version; number the versions")
         self.limits = limits or Limits()

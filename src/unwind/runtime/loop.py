@@ -15,7 +15,7 @@ from unwind.core.codec import fold, read_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
 from unwind.core.events import Event, Record
-from unwind.core.messages import Input, Moment, Reply, Resume, RetryStep, Start, Tick
+from unwind.core.messages import Input, Moment, Reply, Resume, RetryStep, Start, Tick, Unwind
 from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, NEW, State
@@ -93,7 +93,7 @@ class Loop:
         )
         self.outages = Outages(limits, telemetry.work)
         telemetry.more.append(lambda: self.outages.metrics(self._time.now()))
-        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker)
+        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put)
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 
@@ -312,6 +312,8 @@ class Loop:
             if not decision.events and isinstance(message, Reply):
                 self._work_done["replies_without_effect"] += 1
             redrive = redrive or isinstance(message, (Resume, RetryStep))
+            if state.parent and state.status not in LIVE:  # whoever asks what became of it is told again
+                redrive = True
             if entry.waiter is not None:
                 answers.append((saga_id, entry.waiter, decision))
         if token is not None and resend_due(state, now):
@@ -325,8 +327,9 @@ class Loop:
         if state.status != "new":
             return None
         for entry in entries:
-            if isinstance(entry.message, Start):
-                return self._sagas.get(entry.message.definition_hash)
+            message = entry.message.start if isinstance(entry.message, Unwind) else entry.message
+            if isinstance(message, Start):
+                return self._sagas.get(message.definition_hash)
         return None
 
     def _leave_alone(self, saga_id: str, state: State, entries: list[Entry], answers: Answers) -> None:

@@ -135,5 +135,10 @@ def _asked(state: State) -> Iterator[tuple[Direction, StepRun, CommandCall]]:
         return
     direction: Direction = "do" if state.status == "running" else "undo"
     for run in state.runs if direction == "do" else state.undos:
-        if run.command is not None and run.status == "outstanding" and not state.blocked_on(run.step, direction):
+        if (
+            run.command is not None
+            and not run.child
+            and run.status == "outstanding"
+            and not state.blocked_on(run.step, direction)
+        ):
             yield direction, run, run.command

@@ -131,6 +131,8 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return pending(after)
     if after.paused:
         return ()
+    if after.status not in LIVE:
+        return pending(after)
     effects: list[Effect] = []
     if after.status != "running":
         for undo in after.undos:

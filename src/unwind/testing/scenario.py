@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.draft import Verdict
-from unwind.core.effects import Effect, RunAction, SendCommand
+from unwind.core.effects import Effect, SendCommand, TellParent
 from unwind.core.events import Event, Record, SagaEvent
 from unwind.core.messages import (
     Cancel,
@@ -273,8 +273,10 @@ def _flying_as(expected: Sequence[object], effects: Sequence[Effect]) -> list[ob
     return [_flying(effect, named=named[place]) for place, effect in enumerate(effects)]
 
 
-def _flying(effect: SendCommand | RunAction, *, named: bool) -> object:
-    if named or isinstance(effect, RunAction):
+def _flying(effect: Effect, *, named: bool) -> object:
+    if isinstance(effect, TellParent):
+        return f"{effect.step}/{'completed' if effect.completed else 'undone'}"
+    if named or not isinstance(effect, SendCommand):
         return f"{effect.step}/{effect.direction}"
     return (effect.command.name, bytes(effect.command.payload))
 
