@@ -17,10 +17,12 @@ import msgspec
 from msgspec.structs import replace
 
 from unwind.core import advance, barrier, decide, evolve, flow, pending, rules, waits
+from unwind.core import messages as m
+from unwind.core.effects import TellParent
 from unwind.core.events import AttemptReleased, UndoDone
 from unwind.core.state import AWAITED
 from unwind.ports import Committed, Move, StreamAppend, Unit
-from unwind.runtime import circuits, inbox, loop, unit
+from unwind.runtime import circuits, dispatch, families, inbox, loop, unit
 from unwind.runtime.clock import StoreTime
 from unwind.stores.inline import run_inline
 from unwind.stores.memory import MemoryStore
@@ -186,6 +188,45 @@ def only_the_latest_branch_wakes_the_saga() -> Patches:
 def what_settles_begins_the_next_step() -> Patches:
     """Rule 13."""
     return [swap(advance, "_goes_forward", lambda draft: draft.state.status == "running")]
+
+
+@mutant
+def child_that_never_began_may_begin_later() -> Patches:
+    """Rule 16."""
+    right = decide._unwind
+
+    def unwind(draft: Any, start: Any) -> None:
+        if draft.state.status != "new":
+            right(draft, start)
+
+    return [swap(decide, "_unwind", unwind)]
+
+
+@mutant
+def completed_child_stays_completed() -> Patches:
+    """Rule 16: and the undo of its step is taken as done."""
+    right = decide._unwind
+
+    def unwind(draft: Any, start: Any) -> None:
+        if draft.state.status != "completed":
+            right(draft, start)
+
+    def tell(effect: Any) -> Any:
+        return (*families.to_parent(effect), m.Reply(effect.step, "undo", "ok", 1))
+
+    return [swap(decide, "_unwind", unwind), swap(dispatch, "to_parent", tell)]
+
+
+@mutant
+def end_of_a_child_is_told_once() -> Patches:
+    """Rule 16: what is lost with a worker is told again when the parent looks after its child."""
+    right = dispatch.Dispatcher._to_relatives
+
+    def once(self: Any, effect: Any, made: Any) -> None:
+        if not (isinstance(effect, TellParent) and made.redrive):
+            right(self, effect, made)
+
+    return [swap(dispatch.Dispatcher, "_to_relatives", once)]
 
 
 @mutant

@@ -16,6 +16,7 @@ from unwind.core.messages import (
     SkipStep,
     Start,
     Tick,
+    Unwind,
 )
 
 SECOND = 1_000_000
@@ -174,6 +175,8 @@ class Reference:
                     self.phase, self.begins = "running", message.begin_at
                     self.deadline = max(at, self.begins) + (self.lasts or 0)
                     self.go()
+            case Unwind():
+                self.unwound()
             case _ if self.phase not in {"running", "compensating"}:
                 pass
             case Reply(direction="do"):
@@ -208,6 +211,13 @@ class Reference:
                 if not self.paused:
                     self.mended(message)
 
+    def unwound(self) -> None:
+        if self.phase == "new":
+            self.phase = "compensated"
+        elif self.phase in {"running", "completed"} and not self.no_return:
+            self.paused = False
+            self.turn()
+
     def settle(self) -> None:
         if self.turning:
             self.go()
@@ -240,7 +250,7 @@ class Reference:
     def tried_again(self, name: str, way: str) -> None:
         work = self.undo(name) if way == "undo" else self.work(name)
         self.calm(name, way)
-        if work is not None and (work.status == "backoff" or self.part[name].shape == "command"):
+        if work is not None and (work.status == "backoff" or self.part[name].shape in {"command", "saga"}):
             self.again(work)
         elif work is not None and self.part[name].shape == "signal":
             work.since = self.at
@@ -249,7 +259,7 @@ class Reference:
     def done_by_hand(self, act: ResolveStep | SkipStep, name: str) -> bool:
         work, part = self.work(name), self.part[name]
         if isinstance(act, ResolveStep):
-            if work is None or (part.shape in {"command", "signal"} and bytes(act.reply) == b"null"):
+            if work is None or (part.shape in {"command", "signal", "saga"} and bytes(act.reply) == b"null"):
                 return False
             work.status = "done"
         elif work is None:
@@ -354,7 +364,8 @@ class Reference:
             self.undos.append(Work(name, "outstanding", self.at, runner=self.worker))
 
     def settling(self) -> bool:
-        busy = [work for work in self.begun if work.status == "outstanding" and not self.part[work.name].waits]
+        slow = {"signal", "sleep", "saga"}
+        busy = [work for work in self.begun if work.status == "outstanding" and self.part[work.name].shape not in slow]
         return any((work.name, "do") not in self.alarms and not work.parked for work in busy)
 
     def failed(self) -> None:
@@ -412,7 +423,7 @@ class Reference:
         part = self.part[work.name]
         mine = reply.outcome != "failed" or reply.attempt == work.attempt
         if self.phase == "running" and work.status in {"outstanding", "backoff"}:
-            if reply.outcome == "ok" and part.shape == "command" and bytes(reply.payload) == b"null":
+            if reply.outcome == "ok" and part.shape in {"command", "saga"} and bytes(reply.payload) == b"null":
                 self.alarm(work.name, "do")
             elif reply.outcome == "ok":
                 work.status = "done"
@@ -501,7 +512,7 @@ class Reference:
                     work.parked, work.since = 0, self.at
             elif self.at >= work.since + TIMEOUT and not self.park(work, direction):
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)
-        elif not self.held(work, direction) and work.runner != self.worker:
+        elif self.part[work.name].shape == "action" and not self.held(work, direction) and work.runner != self.worker:
             work.runner, work.since = self.worker, self.at
 
     def park(self, work: Work, direction: str) -> bool:

@@ -12,12 +12,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.chance import TRIED
 from tests.core.reference import SECOND, Beside, Each, Node, Part, Reference, before
-from tests.core.trips import TWICE, Guarded, Trip, approval, booking, diary, errand, nap, trip
+from tests.core.trips import TWICE, Guarded, Trip, approval, booking, diary, errand, nap, stay, trip
 
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot, take_snapshot
 from unwind.core.decide import decide
 from unwind.core.draft import Decision
-from unwind.core.effects import RunAction, SendCommand
+from unwind.core.effects import RunAction, RunSaga, SendCommand, TellParent
 from unwind.core.events import (
     CompensationStarted,
     Event,
@@ -47,6 +47,7 @@ from unwind.core.messages import (
     SkipStep,
     Start,
     Tick,
+    Unwind,
     effect_id,
 )
 from unwind.core.pending import due, pending, resend_due
@@ -55,7 +56,7 @@ from unwind.core.state import NEW, State, StepRun
 from unwind.core.steps import SKIP, Fail, Kind
 
 GUARDS: dict[str, Any] = {"skip": SKIP, "fail": Fail("no"), "raise": ValueError("oops")}
-SHAPES = {"command": booking, "action": errand, "record": diary, "signal": approval, "sleep": nap}
+SHAPES = {"command": booking, "saga": stay, "action": errand, "record": diary, "signal": approval, "sleep": nap}
 DIRECTIONS: tuple[Any, ...] = ("do", "undo")
 OUTCOMES: Any = ("ok", "refused", "failed")
 GOOD, BAD, NO = Raw(b'{"code":"x"}'), Raw(b"null"), Raw(b'{"code":"no"}')
@@ -98,7 +99,7 @@ def definition(nodes: tuple[Node, ...], deadline: int | None) -> Saga[Trip]:
     return trip(*(placed(node) for node in nodes), deadline=lasts)
 
 
-ANY = ["command", "command", "command", "action", "record", "signal", "sleep"]
+ANY = ["command", "command", "command", "action", "record", "signal", "sleep", "saga", "saga"]
 
 
 @st.composite
@@ -140,7 +141,7 @@ def definitions(draw: st.DrawFn, *, flat: bool = False) -> tuple[tuple[Node, ...
 
 
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
-MOVES += ["retry", "resolve", "skip", "signal", "signal", "dark", "dark", "dark"]
+MOVES += ["retry", "resolve", "skip", "signal", "signal", "dark", "dark", "dark", "unwind"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)
 PAUSES = (0, SECOND, 10 * SECOND, 31 * SECOND, 301 * SECOND, 5000 * SECOND)
 
@@ -161,7 +162,7 @@ class Story:
         before, moment = self.state, Moment(self.now, 0.25, self.worker)
         decision = decide(self.saga, before, message, moment)
         assert decision == decide(self.saga, before, message, moment), "the same input must give the same decision"
-        if not before.live and before.status != "new":
+        if not before.live and before.status != "new" and not isinstance(message, Unwind):
             assert not decision.events, "an ended saga is silent"
         for event in decision.events:
             self.log.append(event)
@@ -183,14 +184,16 @@ class Story:
 
     def check_effects(self) -> None:
         effects = pending(self.state)
-        names = [effect_id(effect.saga_id, effect.step, effect.direction) for effect in effects]
+        names = [effect_id(effect.saga_id, effect.step, getattr(effect, "direction", "do")) for effect in effects]
         assert len(set(names)) == len(names)
         assert len(names) <= 1 or not self.saga.flat, "steps go one after another"
         assert effects == pending(self.state)
         for name, effect in zip(names, effects, strict=True):
             if isinstance(effect, SendCommand):
                 assert self.sent.setdefault(name, bytes(effect.command.payload)) == bytes(effect.command.payload)
-            else:
+            elif isinstance(effect, RunSaga):
+                assert bytes(effect.context) == b'{"code":"begun"}', "undone is what was begun"
+            elif isinstance(effect, RunAction):
                 assert effect.runner, "an action has a runner"
 
     def check_wake_up(self) -> None:
@@ -210,7 +213,7 @@ class Story:
         step = self.names[(one + two) % len(self.names)]
         match kind:
             case "answer":
-                effects = pending(self.state)
+                effects = [effect for effect in pending(self.state) if not isinstance(effect, TellParent)]
                 return self.answer(effects[one % len(effects)], two) if effects else None
             case "forge":
                 outcome, name = OUTCOMES[two % 3], "nobody" if one == 5 else step
@@ -227,6 +230,8 @@ class Story:
                 self.now += PAUSES[one]
                 held = {effect_id("saga-1", name, "do"): self.now + PAUSES[two] for name in self.names}
                 return Tick(self.now, held if two else {}, self.dark(self.now + PAUSES[two]) if one % 2 else {})
+            case "unwind":
+                return Unwind(Start("saga-1", Raw(b"{}")))
             case "start":
                 return Start("saga-1", Raw(b"{}"))
             case "cancel":
@@ -249,9 +254,9 @@ class Story:
         asked = [effect_id("saga-1", name, way) for name in self.names for way in DIRECTIONS]
         return {effect: until for number, effect in enumerate(asked) if number % 3 != 2}
 
-    def answer(self, effect: SendCommand | RunAction, two: int) -> Reply:
+    def answer(self, effect: SendCommand | RunAction | RunSaga, two: int) -> Reply:
         outcome = OUTCOMES[max(0, two - 2)]
-        return Reply(effect.step, effect.direction, outcome, effect.attempt, GOOD)
+        return Reply(effect.step, effect.direction, outcome, getattr(effect, "attempt", 1), GOOD)
 
 
 def seen(state: State) -> Any:

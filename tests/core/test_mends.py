@@ -10,6 +10,7 @@ from tests.core.test_author_errors import Fickle
 from tests.core.trips import BOOKED, Book, Booked, Trip, Unbook, booking, diary, errand, pivotal, trip
 
 from unwind.core.decide import decide
+from unwind.core.effects import SendCommand
 from unwind.core.events import (
     ResolvedByHand,
     RetryOrdered,
@@ -135,6 +136,7 @@ def test_a_retry_of_a_blocked_undo_begins_a_fresh_attempt() -> None:
         status="compensating",
         verdict="accepted",
     )
+    assert isinstance(scenario.effects[0], SendCommand)
     assert scenario.effects[0].attempt == 2
     scenario.when(undone("flight")).then(status="compensated")
 

@@ -22,6 +22,7 @@ from unwind.core.steps import (
     Refusal,
     Refused,
     Retry,
+    SagaStep,
     SignalStep,
     SleepStep,
     Step,
@@ -159,6 +160,37 @@ class Nap(SleepStep[Trip]):
 def approval(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
     """A step that waits for a signal."""
     return _made((Approval,), name, {"kind": kind, **attributes})
+
+
+class Ask(CommandStep[Booked, Any]):
+    """The step of a saga that is itself a step."""
+
+    name = "ask"
+
+    def execute(self, context: Booked) -> Command:
+        return Book("room")
+
+    def compensate(self, context: Booked) -> Command:
+        return Unbook("room")
+
+
+class Stay(SagaStep[Trip, Booked]):
+    """A step that is a saga of its own."""
+
+    saga = Saga("stay", context=Booked, steps=[Ask()])
+    retry = TWICE
+    undo_retry = TWICE
+
+    def begin(self, context: Trip) -> Booked:
+        return Booked("begun")
+
+    def succeeded(self, context: Trip, reply: Booked) -> Trip | Outcome[Trip]:
+        return replace(context, codes=(*context.codes, reply.code))
+
+
+def stay(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:
+    """A step that is a saga of its own."""
+    return _made((Stay,), name, {"kind": kind, **attributes})
 
 
 def nap(name: str, kind: Kind = Kind.COMPENSATABLE, **attributes: object) -> Any:

@@ -8,10 +8,11 @@ from tests.core.trips import Trip
 
 from unwind.core.decide import decide
 from unwind.core.events import Event
-from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick
+from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick, Unwind
 from unwind.core.pending import due, outstanding
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
+from unwind.core.steps import Kind
 
 KEYS = ("x", "y")
 EFFECTS = [f"saga-1/{step}{item}/{way}" for step in "abc" for item in ("", "[x]", "[y]") for way in ("do", "undo")]
@@ -62,6 +63,8 @@ def every_step(saga: Saga[Trip]) -> Iterator[str]:
 def inputs(saga: Saga[Trip]) -> Iterator[Input]:
     """Every input, forged ones among them."""
     yield from (Start("saga-1", Raw(b"{}")), Cancel("a"), Pause("a"), Resume("a"))
+    if not any(plan.kind is Kind.PIVOT for plan in saga.plans):
+        yield Unwind(Start("saga-1", Raw(b"{}")))
     for step in every_step(saga):
         plan = saga.template(step)
         if plan is not None and plan.shape == "signal":

@@ -131,7 +131,7 @@ def _unwind(draft: Draft, start: m.Start) -> None:
         draft.emit(_started(draft, start))
         draft.emit(e.CompensationStarted(draft.at, "unwound", (), "", reason))
         draft.emit(e.SagaCompensated(draft.at))
-    elif status in {"running", "completed"}:
+    elif status in {"running", "completed"} and not draft.state.pivoted:
         turn_round(draft, "unwound", "", reason)
 
 

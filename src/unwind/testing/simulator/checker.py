@@ -8,8 +8,18 @@ import msgspec
 
 from unwind.core.barrier import TOMBSTONE
 from unwind.core.codec import SAGA_EVENTS
-from unwind.core.events import Event, StepFailed, StepUnknown, UndoFailed
+from unwind.core.events import (
+    CompensationStarted,
+    Event,
+    StepDone,
+    StepFailed,
+    StepRefused,
+    StepUnknown,
+    UndoDone,
+    UndoFailed,
+)
 from unwind.ports import EVENTS, REPLIES, Claimed, Committed, Message, Move, Query, Unit
+from unwind.runtime.families import child_id
 from unwind.stores.inline import run_inline
 from unwind.testing.simulator.definitions import every_step
 from unwind.testing.simulator.laws import LIVE, Law, Model
@@ -48,7 +58,7 @@ class Checker:
             if saga_id not in committed.won:
                 self.world.counts["conflicts"] += 1
                 continue
-            model = self.models.setdefault(saga_id, Model(self.world.sagas[saga_id]))
+            model = self.models.setdefault(saga_id, Model(self.world.relatives[saga_id].saga))
             if unit.head.version != model.version + 1:
                 self.world.violate("gap_or_overlap_in_the_log", saga_id, f"{unit.head.version} after {model.version}")
             for event in SAGA_EVENTS.decode(unit.head.events):
@@ -59,7 +69,22 @@ class Checker:
                     model.apply(event, self._failures[saga_id])
                 except Law as law:
                     self.world.violate(str(law), saga_id, repr(event))
+                self._check_relatives(saga_id, model, event)
             self._check_wake(saga_id, "commit")
+
+    def _check_relatives(self, saga_id: str, model: Model, event: Event) -> None:
+        """A step that is a saga is over as that saga is; and that is unwound only when the step is being undone."""
+        if isinstance(event, CompensationStarted) and event.cause == "unwound":
+            owner, _, step = self.world.relatives[saga_id].parent.rpartition("/")
+            if step not in self.models[owner].undos:
+                self.world.violate("unwound_without_need", saga_id)
+        if not isinstance(event, StepDone | StepRefused | UndoDone) or event.step in model.by_hand:
+            return
+        if model.plan(event.step).shape == "saga":
+            child = self.models.get(child_id(saga_id, event.step))
+            wanted = "completed" if isinstance(event, StepDone) else "compensated"
+            if child is None or child.status != wanted:
+                self.world.violate("over_otherwise_than_its_saga", saga_id, repr(event))
 
     def _check_spent(self, process: "Process", model: Model, event: Event) -> None:
         """While a worker's circuit is open it spends no attempt at that service for want of an answer."""
@@ -136,15 +161,15 @@ class Checker:
         for error in self.world.loop.errors:
             if error.get("exception") is not None:
                 self.world.violate("unhandled", repr(error["exception"]))
-        for saga_id, saga in self.world.sagas.items():
+        for saga_id, relative in self.world.relatives.items():
             model = self.models.get(saga_id)
             if model is None or model.status in LIVE:
                 continue
-            self.world.counts[model.status] += 1
+            self.world.counts[f"children_{model.status}" if relative.parent else model.status] += 1
             want = 1 if model.status == "completed" else 0
-            for step in every_step(saga):
-                plan = saga.by_name[step.partition("[")[0]]
-                if plan.shape in {"record", "each"} or plan.waits:
+            for step in every_step(relative.saga):
+                plan = model.plan(step)
+                if plan.shape not in {"command", "action"}:
                     continue
                 effects = self._effects(saga_id, step, plan.shape)
                 if step in model.by_hand:
@@ -188,7 +213,8 @@ class Checker:
             self.world.violate("effects_undone_out_of_order", saga_id, str(undone))
 
     def _check_notes(self, saga_id: str, model: Model) -> None:
-        stream = f"log-{saga_id}"
+        name = self.world.relatives[saga_id].stream
+        stream = f"log-{name}"
         stored = run_inline(self.world.store.load({stream: 0})).streams.get(stream)
         numbers = [
             version + offset
@@ -197,6 +223,6 @@ class Checker:
         ]
         if numbers != list(range(1, model.notes + 1)):
             self.world.violate("domain_events_do_not_agree", saga_id, f"{numbers} against {model.notes}")
-        missing = {f"{stream}/{number}" for number in numbers} - self.notes[saga_id]
+        missing = {f"{stream}/{number}" for number in numbers} - self.notes[name]
         if missing:
             self.world.violate("domain_events_not_published", saga_id, str(sorted(missing)))

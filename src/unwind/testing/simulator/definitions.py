@@ -25,11 +25,13 @@ from unwind.core.steps import (
     Refusal,
     Refused,
     Retry,
+    SagaStep,
     SignalStep,
     SleepStep,
     Step,
     Verdict,
 )
+from unwind.runtime.families import child_id
 
 SERVICES = ("alpha", "beta")
 UNDO_ATTEMPTS = 4
@@ -37,6 +39,8 @@ WAITS = 0.06
 """Share of steps that wait for a signal or for time."""
 GROUPED = 0.5
 """Share of definitions in which not all steps come one after another."""
+CHILDREN = 0.08
+"""Share of steps that are sagas of their own."""
 DEPTH = 3
 """How deep groups stand inside one another."""
 KEYS = ("x", "y", "z")
@@ -150,11 +154,11 @@ class SimActionStep(_SimStep, ActionStep[SimContext, Answered]):
     lease = timedelta(seconds=6)
 
     async def run(self, context: SimContext, call: ActionCall) -> Answered | Refusal:
-        result: Answered | Refusal = await OUTSIDE.act(context.saga, _step_of(call), "do")
+        result: Answered | Refusal = await OUTSIDE.act(call.saga_id, _step_of(call), "do")
         return result
 
     async def compensate(self, context: SimContext, call: ActionCall) -> Refusal | None:
-        await OUTSIDE.act(context.saga, _step_of(call), "undo")
+        await OUTSIDE.act(call.saga_id, _step_of(call), "undo")
         return None
 
 
@@ -188,6 +192,19 @@ class SimSleepStep(_SimStep, SleepStep[SimContext]):
         self.duration = shape.timeout  # type: ignore[misc]
 
 
+class SimSagaStep(_SimStep, SagaStep[SimContext, SimContext]):
+    """A step that is a saga of its own, a small one."""
+
+    resend = timedelta(seconds=6)
+
+    def __init__(self, shape: _Shape) -> None:
+        super().__init__(shape)
+        self.saga = small(shape.service, shape.timeout)  # type: ignore[misc]
+
+    def begin(self, context: SimContext) -> SimContext:
+        return SimContext(f"{context.saga}+{self.name}" + (f"+{self.item}" if isinstance(self, OfItem) else ""))
+
+
 class Outside:
     """Where actions reach the simulated world; each schedule sets its own."""
 
@@ -197,6 +214,24 @@ class Outside:
 
 
 OUTSIDE = Outside()
+
+
+@lru_cache(maxsize=64)
+def small(service: str, timeout: timedelta) -> Saga[SimContext]:
+    """A saga that is the doing of a step: a command, an action, and another command side by side with a record."""
+    retry = Retry.exponential(2, timedelta(seconds=1), cap=timedelta(seconds=16))
+    undo = Retry.exponential(UNDO_ATTEMPTS, timedelta(seconds=1), cap=timedelta(seconds=16))
+    shapes = [_Shape(name, service, Kind.COMPENSATABLE, timeout, retry, undo, PROCEED) for name in ("p", "q", "r", "s")]
+    return Saga(
+        f"small_{service}_{timeout.seconds}",
+        context=SimContext,
+        steps=[
+            SimCommandStep(shapes[0]),
+            Parallel(SimActionStep(shapes[1]), [SimCommandStep(shapes[2]), SimRecordStep(shapes[3])]),
+        ],
+        on_started=lambda context: [note(context.saga, "started")],
+        on_compensated=lambda context: [note(context.saga, "compensated")],
+    )
 
 
 @lru_cache(maxsize=512)
@@ -216,6 +251,8 @@ def definition(number: int) -> Saga[SimContext]:
             cls = SimCommandStep
         if waits.random() < WAITS and kind is not Kind.PIVOT:
             cls = waits.choice((SimSignalStep, SimSleepStep))
+        if waits.random() < CHILDREN and kind is Kind.COMPENSATABLE:
+            cls = SimSagaStep
         guard: Verdict = PROCEED
         if rng.random() < 0.06:
             guard = SKIP if rng.random() < 0.6 or kind is not Kind.COMPENSATABLE else Fail("the guard says no")
@@ -287,7 +324,7 @@ def _for_item(step: Step[SimContext, Any]) -> Step[SimContext, Any]:
 
 _KEYED: dict[type, type] = {
     cls: type(cls.__name__, (OfItem, cls), {})
-    for cls in (SimCommandStep, SimActionStep, SimRecordStep, SimSignalStep, SimSleepStep)
+    for cls in (SimCommandStep, SimActionStep, SimRecordStep, SimSignalStep, SimSleepStep, SimSagaStep)
 }
 
 
@@ -296,3 +333,23 @@ def every_step(saga: Saga[SimContext]) -> list[str]:
     return [
         name for plan in saga.plans for name in ([f"{plan.name}[{key}]" for key in KEYS] if plan.each else [plan.name])
     ]
+
+
+def relatives(saga_id: str, saga: Saga[SimContext]) -> dict[str, "Relative"]:
+    """A saga and all that may be the doing of its steps, by id."""
+    found = {saga_id: Relative(saga, saga_id, "")}
+    for step in every_step(saga):
+        plan = saga.template(step)
+        if plan is not None and plan.shape == "saga":
+            name, _, key = step.removesuffix("]").partition("[")
+            stream = f"{saga_id}+{name}" + (f"+{key}" if key else "")
+            found[child_id(saga_id, step)] = Relative(plan.step.saga, stream, f"{saga_id}/{step}")
+    return found
+
+
+class Relative(Struct, frozen=True):
+    """A saga that a schedule may meet: its definition, its name in the log of its notes, and whose step it is."""
+
+    saga: Any
+    stream: str
+    parent: str

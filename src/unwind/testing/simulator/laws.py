@@ -34,10 +34,7 @@ class Model(Order):
         self.undoable = {plan.name for plan in saga.plans if plan.undoable}
         self.pivot = next((plan.name for plan in saga.plans if plan.kind is Kind.PIVOT), None)
         self.version = 0
-        self.status = "new"
-        self.paused = False
-        self.blocks: dict[tuple[str, str], tuple[int, int]] = {}
-        """What needs a person: since when, and how often it is tried again."""
+        self.status, self.paused = "new", False
         self.turning = False
         self.deadline: int | None = None
         self.begin_at = 0
@@ -53,7 +50,8 @@ class Model(Order):
 
     def apply(self, event: e.Event, failures: set[tuple[str, str, int]]) -> None:
         """One more event; raises Law when it may not happen now. `failures` are those that were really reported."""
-        if self.status not in (*LIVE, "new"):
+        unwound = isinstance(event, e.CompensationStarted) and event.cause == "unwound" and self.status == "completed"
+        if self.status not in (*LIVE, "new") and not unwound:
             raise Law("event_after_the_end")
         if isinstance(event, e.SagaStarted) != (self.status == "new"):
             raise Law("not_started_once")
@@ -149,21 +147,17 @@ class Model(Order):
 
     def _TurningRound(self, event: e.TurningRound) -> None:  # noqa: N802
         self._forward("turning_round")
-        if self.turning or not self._settling():
+        if self.turning or not self.settling():
             raise Law("settles_though_nothing_is_under_way")
         self.turning = True
 
-    def _settling(self) -> list[str]:
-        """What is under way and is let finish when a step beside it fails."""
-        out = [name for name, step in self.steps.items() if step["st"] == "out" and not step["waits"]]
-        return [name for name in out if (name, "do") not in self.blocks and not self.steps[name]["parked"]]
-
     def _CompensationStarted(self, event: e.CompensationStarted) -> None:  # noqa: N802
-        self._forward("compensation_started")
+        if event.cause != "unwound":
+            self._forward("compensation_started")
         pivot = self.steps.get(self.pivot or "")
         if pivot is not None and pivot["st"] != "refused":
             raise Law("turned_round_past_the_pivot")
-        if event.cause not in {"cancelled", "deadline"} and self._settling():
+        if event.cause not in {"cancelled", "deadline", "unwound"} and self.settling():
             raise Law("turned_round_before_the_others_had_settled")
         expected = [
             name
@@ -173,7 +167,7 @@ class Model(Order):
         if list(event.targets) != expected:
             raise Law("wrong_compensation_targets")
         self.status, self.targets, self.blocks, self.turning = "compensating", expected, {}, False
-        self.paused = self.paused and event.cause != "cancelled"
+        self.paused = self.paused and event.cause not in {"cancelled", "unwound"}
 
     def _UndoStarted(self, event: e.UndoStarted) -> None:  # noqa: N802
         held = any(self.stands_before(event.step, other) for other in self.targets)
@@ -266,7 +260,7 @@ class Model(Order):
             raise Law("step_tried_again_after_another_had_failed")
         if (event.step, event.direction) not in self.in_need and (run is None or run["st"] != "backoff"):
             raise Law("retried_what_needs_nobody")
-        if run is not None and run["st"] == "out" and self.plan(event.step).shape == "command":
+        if run is not None and run["st"] == "out" and self.plan(event.step).shape in {"command", "saga"}:
             run.update(st="backoff", retry=event.at, parked=0)
         elif run is not None and run["st"] == "out" and run.get("waits") == "signal":
             run.update(since=event.at, expires=event.at + run["expires"] - run["since"])
@@ -372,7 +366,7 @@ class Model(Order):
         for name, run in (self.steps if forward else self.undos).items():
             if (name, "do" if forward else "undo") in self.blocks:
                 continue
-            if self.turning and name not in self._settling():
+            if self.turning and name not in self.settling():
                 continue
             if run["st"] == "backoff":
                 candidates.append(run["retry"])

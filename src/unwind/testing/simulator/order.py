@@ -17,6 +17,8 @@ class Order:
         """What was begun, by name, in the order in which it was; `st` says how it stands."""
         self.items: dict[str, list[str]] = {}
         """The keys that each group has listed."""
+        self.blocks: dict[tuple[str, str], tuple[int, int]] = {}
+        """What needs a person: since when, and how often it is tried again."""
 
     @staticmethod
     def template(step: str) -> str:
@@ -57,3 +59,10 @@ class Order:
         each = self.plan(step).each
         most: int = self.plans[each].step.at_once if each else 1
         return most
+
+    def settling(self) -> list[str]:
+        """What is under way and is let finish when a step beside it fails."""
+        out = {
+            name for name, step in self.steps.items() if step["st"] == "out" and not (step["waits"] or step["parked"])
+        }
+        return [name for name in out if (name, "do") not in self.blocks and self.plan(name).shape != "saga"]

@@ -22,7 +22,16 @@ from unwind.stores.memory import MemoryStore
 from unwind.testing.faults import Faults as BusFaults
 from unwind.testing.faults import FaultyBus
 from unwind.testing.simulator.checker import CLAIM_PUSH, SECOND, Checker
-from unwind.testing.simulator.definitions import NO, OUTSIDE, SERVICES, Answered, SimContext, definition, every_step
+from unwind.testing.simulator.definitions import (
+    NO,
+    OUTSIDE,
+    SERVICES,
+    Answered,
+    SimContext,
+    definition,
+    every_step,
+    relatives,
+)
 from unwind.testing.simulator.laws import LIVE
 from unwind.testing.simulator.outside import ActionsOutside
 from unwind.testing.simulator.outside import Service as SimService
@@ -119,6 +128,12 @@ class World:
         self.checker = Checker(self)
         stock = rng.choice((1, 2, 50))
         self.sagas = {f"s{index}": definition(rng.randrange(400)) for index in range(rng.choice((1, 1, 2, 3)))}
+        self.relatives = {
+            name: relative
+            for saga_id, saga in self.sagas.items()
+            for name, relative in relatives(saga_id, saga).items()
+        }
+        """These sagas, and those that may be the doing of their steps."""
         later = random.Random(f"later {seed}")
         self.scheduled = {
             saga_id: EPOCH // SECOND + later.randrange(1, 20) for saga_id in self.sagas if later.random() < SCHEDULED
@@ -145,8 +160,8 @@ class World:
     def _drawn(self, share: float) -> set[tuple[str, str]]:
         return {
             (saga_id, step)
-            for saga_id, saga in self.sagas.items()
-            for step in every_step(saga)
+            for saga_id, relative in self.relatives.items()
+            for step in every_step(relative.saga)
             if self.rng.random() < share
         }
 
@@ -175,18 +190,23 @@ class World:
         for saga_id in self.sagas:
             self._spawn(self._client(saga_id))
             self._draw_acts(saga_id)
+        for saga_id in self.relatives.keys() - self.sagas.keys():
+            self._draw_acts_on_child(saga_id)
         self.loop.call_later(HEAL, setattr, self.bus, "faults", BusFaults())
         while not self._over():
             await self.loop.pause(2)
 
     def _over(self) -> bool:
-        models = [self.checker.models.get(saga_id) for saga_id in self.sagas]
+        models = [self.checker.models.get(saga_id) for saga_id in self.sagas | self.checker.models]
         if any(model is None or model.status in LIVE for model in models):
             return False
         last = max(model.ended_at for model in models if model is not None)
         if self.now() < last + GRACE * SECOND:
             return False
-        return all(len(self.checker.notes[saga_id]) >= model.notes for saga_id, model in self.checker.models.items())
+        return all(
+            len(self.checker.notes[self.relatives[saga_id].stream]) >= model.notes
+            for saga_id, model in self.checker.models.items()
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         self.outside_tasks.append(self.loop.create_task(work))
@@ -277,6 +297,14 @@ class World:
                 word = NO if rng.random() < 0.2 else "yes"
                 for _ in range(rng.choice((1, 1, 2))):
                     self._spawn(self._signal(rng.random() * 20, saga_id, step, word))
+        self._spawn(self._operate(saga_id))
+
+    def _draw_acts_on_child(self, saga_id: str) -> None:
+        rng = random.Random(f"{self.seed} {saga_id}")
+        if rng.random() < 0.15:
+            self._spawn(self._act(rng.random() * 20, saga_id, "cancel"))
+        if rng.random() < 0.1:
+            self._spawn(self._act(rng.random() * 20, saga_id, "pause"))
         self._spawn(self._operate(saga_id))
 
     async def _act(self, delay: float, saga_id: str, what: str, **more: Any) -> None:
