@@ -66,6 +66,8 @@ class Unit(Struct, frozen=True, gc=False):
     wake_at: int | None = None
     """Without a row: the saga's wake-up is brought forward to this where it stands later (None: it cannot). It may have
     been moved, for good reasons then, between the decision and its commit."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """What the saga can be found by: names and values. Goes with the row of its first commit; what is there stays."""
 
 
 class Committed(Struct, frozen=True, gc=False):
@@ -140,6 +142,8 @@ class Query(Struct, frozen=True):
     before: tuple[int, str] | None = None
     """`(started_at, id)` of the last row of the page before."""
     limit: int = 50
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Names and values; a saga has all of them."""
 
 
 class Store(Protocol):

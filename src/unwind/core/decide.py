@@ -39,7 +39,7 @@ from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.acts import act
 from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
-from unwind.core.author import AuthorError, ask, checked_records
+from unwind.core.author import AuthorError, ask, attributes_of, checked_records
 from unwind.core.draft import Decision, Draft
 from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
@@ -78,6 +78,7 @@ def _start(draft: Draft, start: m.Start) -> Decision:
         opening: Sequence[e.Record] = ()
         if saga.on_started is not None:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
+        attributes = attributes_of(saga, context) if saga.attributes else {}
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(
@@ -93,6 +94,7 @@ def _start(draft: Draft, start: m.Start) -> Decision:
             start.correlation_id or start.saga_id,
             start.traceparent,
             start.begin_at if start.begin_at > draft.at else 0,
+            attributes,
         )
     )
     if opening:

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from unwind.core.attributes import Attribute, check_attributes
 from unwind.core.events import Record
 from unwind.core.plans import StepPlan, check_duration, plan_step
 from unwind.core.steps import Kind, Step, micros
@@ -30,10 +31,13 @@ class Saga(Generic[C]):
         deadline: timedelta | None = None,
         on_started: Callable[[C], Sequence[Record]] | None = None,
         on_compensated: Callable[[C], Sequence[Record]] | None = None,
+        attributes: Mapping[str, Attribute[C, Any]] | None = None,
     ) -> None:
         """Check the declaration and work out the plan.
 
         `on_started` and `on_compensated` give domain events for the saga's first and last transaction; they are pure.
+        `attributes` are what sagas of this definition can be found by; changing them needs no new version, and what
+        has started before keeps those it started with.
 
         Raises DefinitionError naming the step and the mend.
         """
@@ -48,6 +52,8 @@ class Saga(Generic[C]):
         self.deadline = None if deadline is None else micros(deadline)
         self.on_started = on_started
         self.on_compensated = on_compensated
+        check_attributes(name, attributes or {})
+        self.attributes: Mapping[str, Attribute[C, Any]] = dict(attributes or {})
         self.plans: tuple[StepPlan, ...] = tuple(plan_step(name, step) for step in steps)
         _check_sequence(name, self.plans)
         self.context_type = context

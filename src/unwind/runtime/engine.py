@@ -138,7 +138,7 @@ class Engine:
 
         Raises IdempotencyError (same id, other `request_hash`), InputError (context too large, or not to be stored),
         OverloadedError (nothing was accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or
-        `on_started` raised).
+        `on_started` or an attribute raised).
         """
         message = self._opening(saga, context, saga_id, request_hash, correlation_id, traceparent)
         if begin_at is not None:

@@ -15,6 +15,7 @@ import pytest
 from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
+from unwind.testing.search_suite import SearchSuite
 from unwind.testing.store_examples import (
     ASLEEP,
     BEGINNING,
@@ -33,7 +34,7 @@ from unwind.testing.store_examples import (
 )
 
 
-class StoreSuite:
+class StoreSuite(SearchSuite):
     """The promises of `unwind.ports.Store`."""
 
     @pytest.fixture

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from unwind.census import Tally
 from unwind.core.codec import Snapshot
 from unwind.ports import Claimed, Committed, Loaded, LogEntry, Move, Query, SagaRow, StoredStream, Tail, Unit
+from unwind.stores.searched import rarest_first
 from unwind.stores.sqlite.batch import SQL, Batch, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
@@ -157,31 +159,52 @@ class SQLiteStore:
         await _run(self._writer, lambda database: database.execute(SQL["advance"], parameters).close())
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition):
+        if not _may_be_there(query):
             return []
-        started_to = LARGEST if query.started_to is None else query.started_to
         before_at, before_id = query.before or (LARGEST - 1, "")
-        parameters = {
-            "ids": to_json([saga for saga in query.ids if storable(saga)]),
-            "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
-            "definition": query.definition,
-            "started_from": -LARGEST if query.started_from is None else query.started_from,
-            # A bound that the index understands; the pair only breaks the tie.
-            "started_to": min(started_to, before_at + 1),
-            "before_at": before_at,
-            "before_id": before_id,
-            "limit": query.limit,
-        }
+        parameters = _conditions(query) | {"before_at": before_at, "before_id": before_id, "limit": query.limit}
+        # A bound that the index understands; the pair only breaks the tie.
+        parameters["started_to"] = min(parameters["started_to"], before_at + 1)
+        name = "find_by_attribute" if query.attributes else "find_by_id" if query.ids else "find"
+        return await _run(
+            self._reader, lambda database: _rows.decode(database.execute(SQL[name], parameters).fetchone()[0])
+        )
 
-        def work(database: sqlite3.Connection) -> list[SagaRow]:
-            found = database.execute(SQL["find_by_id" if query.ids else "find"], parameters).fetchone()
-            return _rows.decode(found[0])
-
-        return await _run(self._reader, work)
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        if not _may_be_there(query):
+            return []
+        parameters = _conditions(query) | {"amounts": to_json(amounts)}
+        name = "tally_by_attribute" if query.attributes else "tally"
+        return [
+            Tally(definition, status, count, None if millions is None else millions * 1_000_000 + rest)
+            for definition, status, count, millions, rest in await _run(
+                self._reader, lambda database: _list(database, name, parameters)
+            )
+        ]
 
     async def close(self) -> None:
         await self._reader.close()
         await self._writer.close()
+
+
+def _may_be_there(query: Query) -> bool:
+    """What cannot be stored is not there."""
+    return storable(query.definition) and all(storable(text) for pair in query.attributes for text in pair)
+
+
+def _conditions(query: Query) -> dict[str, Any]:
+    """The parameters that say which sagas."""
+    conditions = {
+        "ids": to_json([saga for saga in query.ids if storable(saga)]) if query.ids else None,
+        "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
+        "definition": query.definition,
+        "started_from": -LARGEST if query.started_from is None else query.started_from,
+        "started_to": LARGEST if query.started_to is None else query.started_to,
+    }
+    if query.attributes:
+        (name, value), others = rarest_first(query.attributes)
+        conditions |= {"name": name, "value": value, "others": to_json(others)}
+    return conditions
 
 
 def saga_of(effect_id: str) -> str:
