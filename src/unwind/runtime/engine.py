@@ -27,6 +27,7 @@ from unwind.ports import Bus, Clock, Query, Store
 from unwind.runtime.instants import micros_of
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
+from unwind.runtime.searchable import searchable
 from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.waiting import Opening, Waiting
 
@@ -73,6 +74,7 @@ class Engine:
         self.sagas = {saga.hash: saga for saga in sagas}
         self.revisions = [saga.revision for saga in sagas]
         """What this worker knows: `name@version#hash` of each definition."""
+        self.searchable = searchable(sagas)
         self._store = store
         self._new_id = new_id
         self._stopping = False
@@ -114,6 +116,11 @@ class Engine:
         finally:
             self._stopping = True
             self._waiting.close()
+
+    @property
+    def stopping(self) -> bool:
+        """It admits nothing more."""
+        return self._stopping
 
     async def stop(self, grace: float = 5.0) -> None:
         """Admit nothing more, give actions `grace` seconds to end, finish what is in hand, leave the rest to others."""
