@@ -41,9 +41,9 @@ FILTERS = (
 class SagaFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which sagas. Conditions are joined by *and*."""
 
-    status: tuple[ShownStatus, ...] = ()
-    """One of these; empty: any."""
-    definition: Annotated[str, Meta(max_length=MAX_ID)] = ""
+    status: Annotated[tuple[ShownStatus, ...], Meta(min_length=1)] | None = None
+    """One of these."""
+    definition: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
     started_from: Instant | None = None
     """Started at this instant or later."""
     started_to: Instant | None = None
@@ -56,8 +56,8 @@ def query_of(given: SagaFilter, known: Searchable, field: str = "filter") -> Que
     """The conditions of a body. Raises RequestError for an attribute that nothing has."""
     asked = {name: as_text(value) for name, value in given.attributes.items()}
     return Query(
-        statuses=tuple(dict.fromkeys(given.status)),
-        definition=given.definition,
+        statuses=tuple(dict.fromkeys(given.status or ())),
+        definition=given.definition or "",
         started_from=_micros(given.started_from),
         started_to=_micros(given.started_to),
         attributes=_attributes(asked, known, f"{field}.attributes."),
