@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from tests.core.trips import BOOKED, Book, Booked, Trip, approval, booking, diary, errand, nap, pivotal, trip
 
+from unwind.core.attributes import Attribute
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.state import State
 from unwind.core.steps import SKIP, Fail, Kind
@@ -121,6 +122,16 @@ def was_scheduled() -> Scenario[Trip]:
     return Scenario(trip(booking("flight"), deadline=timedelta(minutes=5))).given(Trip(), begins=60)
 
 
+def can_be_found() -> Scenario[Trip]:
+    """By attributes of each kind, recorded with its beginning."""
+    found_by = {
+        "traveller": Attribute(str, lambda context: context.traveller),
+        "parts": Attribute(int, lambda context: len(context.codes)),
+        "alone": Attribute(bool, lambda _: True),
+    }
+    return Scenario(trip(booking("flight"), attributes=found_by)).given(Trip()).when(ok("flight", BOOKED))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -140,6 +151,7 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_approved,
         was_not_approved,
         was_scheduled,
+        can_be_found,
     )
 }
 

@@ -38,7 +38,7 @@ def started(saga: Saga[Trip], context: bytes = b'{"traveller":"ada"}') -> Decisi
     return decide(saga, NEW, Start("s", Raw(context)), Moment(1, 0.0, "w"))
 
 
-def attributes_of(saga: Saga[Trip]) -> dict[str, Any]:
+def attributes_of(saga: Saga[Trip]) -> dict[str, Any] | None:
     [event, *_] = started(saga).events
     assert isinstance(event, SagaStarted)
     return event.attributes
@@ -92,8 +92,9 @@ def test_they_are_computed_from_the_start_context_and_recorded_with_the_beginnin
     assert SAGA_EVENTS.decode(SAGA_EVENTS.encode(events)) == list(events)
 
 
-def test_a_saga_without_any_records_none() -> None:
-    assert b"attributes" not in SAGA_EVENTS.encode(started(trip(booking("flight"))).events)
+@pytest.mark.parametrize("saga", [trip(booking("flight")), found_by(it=Attribute(str, lambda _: None))])
+def test_a_saga_without_any_records_none(saga: Saga[Trip]) -> None:
+    assert b"attributes" not in SAGA_EVENTS.encode(started(saga).events)
 
 
 @pytest.mark.parametrize(

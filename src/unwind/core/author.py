@@ -110,7 +110,7 @@ def _has_a_name(event: type) -> bool:
     return isinstance(shape.tag, str) and bool(shape.tag) and shape.tag_field == "type" and not shape.array_like
 
 
-def attributes_of(saga: Saga[C], context: C) -> dict[str, Value]:
+def attributes_of(saga: Saga[C], context: C) -> dict[str, Value] | None:
     """What a saga that starts with this context can be found by. Raises AuthorError naming the attribute."""
     found: dict[str, Value] = {}
     for name, attribute in saga.attributes.items():
@@ -122,7 +122,7 @@ def attributes_of(saga: Saga[C], context: C) -> dict[str, Value]:
             found[name] = checked_value(attribute.kind, value)
         except ValueError as error:
             raise AuthorError(f"{question} gave what is no attribute: {error}") from error
-    return found
+    return found or None
 
 
 def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:

@@ -78,7 +78,7 @@ def _start(draft: Draft, start: m.Start) -> Decision:
         opening: Sequence[e.Record] = ()
         if saga.on_started is not None:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
-        attributes = attributes_of(saga, context) if saga.attributes else {}
+        attributes = attributes_of(saga, context) if saga.attributes else None
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(

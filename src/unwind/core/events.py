@@ -31,8 +31,8 @@ class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
     traceparent: str = ""
     begin_at: int = 0
     """When the first step may begin at the earliest; 0: at once. The deadline counts from then."""
-    attributes: dict[str, str | int | bool] = {}
-    """What it can be found by, for good."""
+    attributes: dict[str, str | int | bool] | None = None
+    """What it can be found by, for good; None: nothing."""
 
 
 class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):

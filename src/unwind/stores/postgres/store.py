@@ -1,5 +1,6 @@
 """The store on a PostgreSQL server: any number of processes may share one database."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class PostgresStore:
         """Use `open`."""
         self._writers = writers
         self._readers = readers
+        self._counting = asyncio.Lock()
+        """One count at a time: it may take long, and the other readers are needed to carry sagas on."""
         self._now = now
 
     @classmethod
@@ -137,9 +140,11 @@ class PostgresStore:
             return []
         parameters = [*_conditions(query), to_json(amounts)]
         if query.attributes:
-            rows = await _ask(self._readers, SQL["tally_by_attribute"], *parameters, *_searched(query))
-        else:
-            rows = await _ask(self._readers, SQL["tally"], *parameters)
+            parameters += _searched(query)
+        async with self._counting:
+            # Once: what takes too long would do so again.
+            statement = SQL["tally_by_attribute" if query.attributes else "tally"]
+            rows = await _ask(self._readers, statement, *parameters, attempts=1)
         return [
             Tally(definition, status, count, None if amount is None else int(amount))
             for definition, status, count, amount in rows

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: a thread that writes, a thread that reads."""
+"""The store in one SQLite file: a thread that writes, one that reads, one that counts."""
 
 import sqlite3
 import time
@@ -34,10 +34,11 @@ def wall_clock() -> int:
 class SQLiteStore:
     """Implements `unwind.ports.Store`. A commit is on the disk when it is answered."""
 
-    def __init__(self, writer: Lane, reader: Lane, now: Callable[[], int]) -> None:
+    def __init__(self, writer: Lane, reader: Lane, counter: Lane, now: Callable[[], int]) -> None:
         """Use `open` or `in_memory`."""
         self._writer = writer
         self._reader = reader
+        self._counter = counter
         self._now = now
 
     @classmethod
@@ -59,10 +60,14 @@ class SQLiteStore:
             writer = connect_writer(path, version)
             opened.callback(writer.close)
             reader = connect_reader(path)
+            opened.callback(reader.close)
+            counter = connect_reader(path)
             opened.pop_all()
         return cls(
             ThreadLane(f"{path.name} writer", writing(writer), writer.close),
             ThreadLane(f"{path.name} reader", reading(reader), reader.close),
+            # Of its own: who counts a million sagas must not keep those waiting that are carried on.
+            ThreadLane(f"{path.name} counter", reading(counter), counter.close),
             now,
         )
 
@@ -71,7 +76,7 @@ class SQLiteStore:
         """The same SQL on a private database in memory. Calls never yield to the event loop: fit for virtual time."""
         database = connect_memory()
         lane = InlineLane(writing(database), database.close)
-        return cls(lane, lane, now)
+        return cls(lane, lane, lane, now)
 
     async def register(self, revisions: Sequence[tuple[str, int, str]]) -> Sequence[tuple[str, int, str]]:
         parameters = {"revisions": to_json(revisions)}
@@ -178,11 +183,12 @@ class SQLiteStore:
         return [
             Tally(definition, status, count, None if millions is None else millions * 1_000_000 + rest)
             for definition, status, count, millions, rest in await _run(
-                self._reader, lambda database: _list(database, name, parameters)
+                self._counter, lambda database: _list(database, name, parameters)
             )
         ]
 
     async def close(self) -> None:
+        await self._counter.close()
         await self._reader.close()
         await self._writer.close()
 
