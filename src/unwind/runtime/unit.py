@@ -57,10 +57,10 @@ def make_unit(decided: Decided, now: int, push: int) -> Unit:
         or after.version // SNAPSHOT_AFTER != before.version // SNAPSHOT_AFTER
     ) and after.status in LIVE:
         snapshot = take_snapshot(after)
-    return Unit(head, row, others, snapshot, wake_at, _found_by(events) if before.version == 0 else ())
+    return Unit(head, row, others, snapshot, wake_at, found_by(events) if before.version == 0 else ())
 
 
-def _found_by(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
+def found_by(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
     """The attributes that the beginning of a saga has recorded, as they are stored."""
     [started, *_] = events
     if not isinstance(started, SagaStarted) or not started.attributes:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from unwind.core.attributes import Attribute
 from unwind.core.events import Record
 from unwind.core.messages import Direction
 from unwind.core.saga import Saga
@@ -228,4 +229,5 @@ def definition(number: int) -> Saga[SimContext]:
         deadline=timedelta(seconds=rng.choice((15, 30, 1000))),
         on_started=lambda context: [note(context.saga, "started")],
         on_compensated=lambda context: [note(context.saga, "compensated")],
+        attributes={"saga": Attribute(str, lambda context: context.saga)},
     )
