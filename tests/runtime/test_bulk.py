@@ -419,3 +419,17 @@ async def test_sagas_that_end_by_themselves_meanwhile_are_refused() -> None:
     await desk.engine.resume(newest, actor="bea")
     ended = await desk.end(run)
     assert (told(ended), ended.refusals[0].reason) == (("done", 2, 1, 1, 0), "it has moved on: it is completed now")
+
+
+@virtual
+async def test_what_was_not_seen_in_the_preview_is_not_acted_on() -> None:
+    desk = await at_the_desk()
+    [saga_id] = await desk.begun("ada")
+    preview = await desk.bulk.preview("cancel", ADA)
+    [late] = await desk.begun("ada")
+    run = await desk.bulk.begin(Order("cancel", ADA, "ann", "", 10, preview.applies_to), preview)
+    ended = await desk.end(run)
+    assert told(ended) == ("interrupted", 2, 0, 0, 2)
+    assert ended.note == "it would apply to 2 sagas now, not 1; nothing was done"
+    for each in (saga_id, late):
+        assert not any(isinstance(event, CompensationStarted) for event in desk.rig.scripted.events(each))

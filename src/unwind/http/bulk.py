@@ -87,7 +87,7 @@ async def act_in_bulk(request: AnyRequest, engine: TheEngine, bulk: TheBulk) -> 
     if given.expected_count not in {None, preview.applies_to}:
         reason = f"it would apply to {preview.applies_to} sagas now, not {given.expected_count}; look again"
         raise RequestError(BULK_COUNT, reason, FieldError("expected_count", reason))
-    order = Order(given.action, query, ACTOR, given.reason, given.limit_per_second)
+    order = Order(given.action, query, ACTOR, given.reason, given.limit_per_second, given.expected_count)
     progress = await bulk.begin(order, preview)
     return Response(progress, status_code=202, headers={"Location": f"/api/v1/sagas/bulk/{progress.id}"})
 

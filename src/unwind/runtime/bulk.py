@@ -41,7 +41,7 @@ TOLD = 100
 """Refused sagas of one run that are named with their reasons."""
 TRIES = 3
 """How often a saga that moves while it is looked at is looked at again."""
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that stopping waits for the acts in hand: a database that hangs must not hold the process."""
 PAGE = 1_000
 """Sagas that are listed at a time."""
@@ -72,6 +72,8 @@ class Order(Struct, frozen=True):
     actor: str
     reason: str
     per_second: int
+    expected: int | None = None
+    """How many sagas it must be; None: as many as there are."""
 
 
 class Refused(Struct, frozen=True):
@@ -226,6 +228,9 @@ class Bulk:
         try:
             saga_ids = await self._listed(run)
             run.total = len(saga_ids)
+            if run.order.expected not in {None, run.total}:  # some came or went since they were counted
+                run.note = f"it would apply to {run.total} sagas now, not {run.order.expected}; nothing was done"
+                return
             for saga_id in saga_ids:
                 # From the end of the pause on: after a slow act there is no catching up, or a second would see more.
                 await self._clock.sleep(max(0, next_at - self._clock.monotonic()))

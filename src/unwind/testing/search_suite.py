@@ -1,5 +1,7 @@
 """What every store must do for those who look for sagas by attributes, and count them. A part of `StoreSuite`."""
 
+import asyncio
+
 import pytest
 
 from unwind.census import CountedStore, Tally
@@ -65,6 +67,16 @@ class SearchSuite:
         with pytest.raises(RejectedError):
             await store.commit([begun("u", (("customer", "eve"),)), Unit(append("v"), row("v", None))])
         assert await found(store, ("customer", "eve")) == ["t"]
+
+    async def test_concurrent_batches_share_out_sagas_and_their_attributes(self, store: CountedStore) -> None:
+        batches = [
+            [begun(f"saga {n:02}", (("batch", str(start)), ("customer", "ada"))) for n in range(start, start + 40)]
+            for start in (0, 10, 20, 30)
+        ]
+        answers = await asyncio.gather(*(store.commit(batch[::-1]) for batch in batches))
+        assert sorted(await found(store, ("customer", "ada"), limit=100)) == [f"saga {n:02}" for n in range(70)]
+        for start, answer in zip((0, 10, 20, 30), answers, strict=True):
+            assert set(await found(store, ("batch", str(start)), limit=100)) == answer.won
 
     @pytest.mark.parametrize("size", [1, 2, 5, 20])
     async def test_pages_of_what_has_an_attribute_neither_repeat_nor_miss_a_row(
