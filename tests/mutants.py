@@ -99,6 +99,12 @@ def blocked_saga_sleeps() -> Patches:
 
 
 @mutant
+def attributes_are_forgotten() -> Patches:
+    """Whatever was accepted can be found by what it was accepted with."""
+    return [swap(unit, "found_by", lambda events: ())]
+
+
+@mutant
 def outstanding_pivot_is_given_up() -> Patches:
     """Design 2.1.6: 1.1 %."""
     return [swap(rules, "held", lambda saga: any(run.pivot and run.status == "done" for run in saga.runs))]

@@ -341,6 +341,8 @@ async def test_each_example_is_answered_and_each_route_has_one(tmp_path: Path) -
             called.add((request.method.lower(), request.url.path))
             if "order_id" in response.text and variables["order_id"].startswith("00000000"):
                 variables["order_id"] = response.json()["order_id"]
+            if request.url.path.endswith("/bulk") and response.status_code == 202:
+                variables["bulk_id"] = response.json()["id"]
         routes = (await client.get("http://orders/schema/openapi.json")).json()["paths"]
         for path, methods in routes.items():
             pattern = re.compile(re.sub(r"\\{\w+\\}", r"[^/]+", re.escape(path)))

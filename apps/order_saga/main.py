@@ -72,6 +72,7 @@ def _answering(worker: Worker) -> Served:
         shows={order_saga.name: show_context},
         provide={"new_id": new_id},
         limiter=worker.limiter,
+        bulk=worker.bulk,
     )
     return Served(created, worker.service.failed)
 

@@ -1,5 +1,6 @@
 """Durable sagas for Python: every accepted saga ends, completed or completely undone; every effect happens once."""
 
+from unwind.core.attributes import Attribute
 from unwind.core.codec import EventCodec
 from unwind.core.events import Record
 from unwind.core.groups import ForEach, OfItem, Parallel
@@ -47,6 +48,7 @@ __all__ = [
     "SKIP",
     "ActionCall",
     "ActionStep",
+    "Attribute",
     "CodecError",
     "Command",
     "CommandStep",

@@ -16,11 +16,13 @@ from msgspec.structs import replace
 from uuid_utils import uuid7
 
 from unwind.buses.memory import MemoryBus
+from unwind.census import CountedStore
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import Bus, ParticipantStore, Rate, RateLimiter, Store
 from unwind.runtime.announced import AnnouncedStore
+from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.limits import Limits
@@ -77,6 +79,8 @@ class Worker(Struct, frozen=True):
     checks: Checks
     limiter: RateLimiter | None
     """Of calls to the API; None: it has none."""
+    bulk: Bulk
+    """Acts on many sagas, taken by this process."""
 
 
 class Hosted(Struct, frozen=True):
@@ -111,14 +115,15 @@ async def open_worker(
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, Limits(inbox=settings.max_waiting), Telemetry()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        store = await outside.store()
+        truth = await outside.store()
+        store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
         statuses = None if edge is None else Statuses(edge.statuses, clock, telemetry.work)
-        queries: Queries = Queries(store)
+        queries: Queries = Queries(truth)
         if statuses is not None:
-            queries = CachedQueries(store, statuses, clock, telemetry.work)
-            store = AnnouncedStore(store, statuses.committed)
+            queries = CachedQueries(truth, statuses, clock, telemetry.work)
+            store = AnnouncedStore(truth, statuses.committed)
         bus = await outside.bus()
         databases = [await outside.participant_store(each) for each in embedded]
 
@@ -148,10 +153,12 @@ async def open_worker(
 
         engine, sweeper, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
+        bulk = Bulk(engine, Queries(truth), clock, new_id)
+        stack.push_async_callback(bulk.stop)
         checks = {**outside.checks, "worker": Check(service.check)}
         if sweeper is not None:
             checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        yield Worker(engine, queries, service, checks, limiter)
+        yield Worker(engine, queries, service, checks, limiter, bulk)
 
 
 @asynccontextmanager
@@ -231,10 +238,10 @@ class _Outside:
         self.checks: dict[str, Check] = {}
         """Of what has been opened."""
 
-    async def store(self) -> Store:
+    async def store(self) -> CountedStore:
         """Where the truth is kept."""
         database, variable = self._settings.database, self._settings.variables["database"]
-        store: Store
+        store: CountedStore
         with _blamed_on(variable):
             if isinstance(database, Server):
                 from unwind.stores.postgres.store import PostgresStore

@@ -66,6 +66,8 @@ class Unit(Struct, frozen=True, gc=False):
     wake_at: int | None = None
     """Without a row: the saga's wake-up is brought forward to this where it stands later (None: it cannot). It may have
     been moved, for good reasons then, between the decision and its commit."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """What the saga can be found by: names and values. Goes with the row of its first commit; what is there stays."""
 
 
 class Committed(Struct, frozen=True, gc=False):
@@ -127,34 +129,32 @@ class Tail(Struct, frozen=True, gc=False):
     cursor: str
 
 
-COUNTED = 10_000
-"""Live sagas of one revision that a store counts; who finds so many knows enough."""
+COUNTED = 10_000  # live sagas of one revision; who finds so many knows enough
 
 
 class Registered(Struct, frozen=True, gc=False):
-    """How the definitions of a program stand to what the store knows."""
+    """How the definitions of a program stand to what the store knows; `clashes` were known under another hash."""
 
     clashes: Sequence[tuple[str, int, str]] = ()
-    """Those that were registered before under another hash, as they were asked for."""
     others: Mapping[str, int] = {}
     """Live sagas, the paused ones too, bound to any other revision, by revision; of each at most `COUNTED`."""
 
 
 class Query(Struct, frozen=True):
-    """Which saga rows. Conditions are joined by *and*; newest first."""
+    """Which saga rows, newest first. Conditions are joined by *and*; `started_from` is inclusive, `started_to` not."""
 
     ids: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
     definition: str = ""
     started_from: int | None = None
-    """Inclusive."""
     started_to: int | None = None
-    """Exclusive."""
     before: tuple[int, str] | None = None
     """`(started_at, id)` of the last row of the page before."""
     limit: int = 50
     live_on: str = ""
     """Only sagas that are bound to this revision and have not ended."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Names and values; a saga has all of them."""
 
 
 class Store(Protocol):

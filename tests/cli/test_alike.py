@@ -1,6 +1,6 @@
 """REST and terminal alike: each route about sagas has its command, each filter and each field of a body its option."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -9,14 +9,26 @@ from msgspec.structs import fields
 
 from unwind.cli.sagas import sagas
 from unwind.http.acts import act_routes
+from unwind.http.bulk import BulkRequest, bulk_routes
+from unwind.http.filters import SagaFilter
 from unwind.http.foresight import foresight_routes
 from unwind.http.openapi import docs_of
 from unwind.http.sagas import saga_routes
 
 OTHERWISE = {"signals": "signal"}
 """What is named otherwise than the part of the path that says it."""
-SHORTER = {"started_from": "from", "started_to": "to", "expected_version": "expect"}
+SHORTER = {
+    "started_from": "from",
+    "started_to": "to",
+    "expected_version": "expect",
+    "expected_count": "expect",
+    "dry_run": "dry-run",
+    "limit_per_second": "per-second",
+    "attributes": "attribute",
+}
 ROUTES = [*saga_routes, *foresight_routes, *act_routes]
+ACTIONS = get_args(BulkRequest.__annotations__["action"])
+"""Each has a command in place of a field."""
 
 
 def named(route: HTTPRouteHandler) -> str:
@@ -27,8 +39,10 @@ def named(route: HTTPRouteHandler) -> str:
     return OTHERWISE.get(said[0], said[0]) if said else ("show" if rest else "list")
 
 
-def options(command: str) -> set[str]:
+def options(command: str, *groups: str) -> set[str]:
     group: Any = typer.main.get_command(sagas)
+    for name in groups:
+        group = group.commands[name]
     return {option.lstrip("-") for parameter in group.commands[command].params for option in parameter.opts}
 
 
@@ -38,3 +52,17 @@ def test_whatever_the_api_takes_the_command_takes(route: HTTPRouteHandler) -> No
     asked = {parameter.name.partition(".")[0] for parameter in docs.parameters if parameter.place == "query"}
     asked |= {field.name for field in fields(docs.request)} if docs.request not in {None, Any} else set()
     assert {SHORTER.get(name, name) for name in asked} | {"url", "json"} <= options(named(route))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whatever_the_api_takes_for_many_sagas_the_command_takes(action: str) -> None:
+    asked = {field.name for field in fields(BulkRequest)} - {"action", "filter"}
+    asked |= {field.name for field in fields(SagaFilter)}
+    assert {SHORTER.get(name, name) for name in asked} | {"url", "json"} <= options(action, "bulk")
+
+
+def test_runs_for_many_sagas_are_shown_and_stopped_too() -> None:
+    others = {path for route in bulk_routes for path in route.paths} - {"/sagas/bulk"}
+    assert others == {"/sagas/bulk/{run_id:str}", "/sagas/bulk/{run_id:str}/stop"}
+    assert options("show", "bulk") >= {"url", "json"}
+    assert options("stop", "bulk") >= {"reason", "url", "json"}

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from tests.core.trips import BOOKED, Book, Booked, Trip, approval, booking, diary, errand, nap, parcels, pivotal, trip
 
+from unwind.core.attributes import Attribute
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.groups import Parallel
 from unwind.core.state import State
@@ -143,6 +144,16 @@ def sat_out_an_outage() -> Scenario[Trip]:
     return scenario.at(450).when(undone("hotel")).when(undone("flight"))
 
 
+def can_be_found() -> Scenario[Trip]:
+    """By attributes of each kind, recorded with its beginning."""
+    found_by = {
+        "traveller": Attribute(str, lambda context: context.traveller),
+        "parts": Attribute(int, lambda context: len(context.codes)),
+        "alone": Attribute(bool, lambda _: True),
+    }
+    return Scenario(trip(booking("flight"), attributes=found_by)).given(Trip()).when(ok("flight", BOOKED))
+
+
 STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
     story.__name__: story
     for story in (
@@ -165,6 +176,7 @@ STORIES: Mapping[str, Callable[[], Scenario[Trip]]] = {
         was_done_side_by_side,
         is_settling,
         sat_out_an_outage,
+        can_be_found,
     )
 }
 

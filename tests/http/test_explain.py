@@ -64,7 +64,7 @@ class Told:
             for act in acts:
                 await (rig.elapse(act) if isinstance(act, int | float) else act(engine, self.saga_id))
             asking = engine if knows else rig.engine("w2", trip(booking("other")))
-            self.app = create_app(ABOUT, asking, Queries(rig.store), {})
+            self.app = create_app(ABOUT, asking, Queries(rig.scripted), {})
 
         happen()
 

@@ -8,6 +8,7 @@ from msgspec import Raw
 from tests.core.trips import Trip, booking, pivotal, trip
 from tests.runtime.rig import Rig, refusing, reply, tell, virtual
 
+from unwind.core.attributes import Attribute
 from unwind.core.events import SagaStarted
 from unwind.errors import (
     CodecError,
@@ -20,7 +21,7 @@ from unwind.errors import (
     StateError,
     UnavailableError,
 )
-from unwind.ports import COMMANDS, REPLIES, Message
+from unwind.ports import COMMANDS, REPLIES, Message, Query
 from unwind.runtime.unit import SNAPSHOT_AFTER
 
 TRIP = trip()
@@ -298,6 +299,18 @@ async def test_executing_what_cannot_begin_says_why() -> None:
     await engine.stop()
     with pytest.raises(UnavailableError, match="stopping"):
         await engine.execute(broken, Trip())
+
+
+@virtual
+async def test_a_mistake_in_an_attribute_is_the_caller_s_to_hear_and_nothing_is_accepted() -> None:
+    rig = Rig(broken := trip(attributes={"part": Attribute[Trip, str](str, lambda context: context.codes[0])}))
+    engine = await rig.launch()
+    for begin in (engine.start, engine.execute):
+        with pytest.raises(DefinitionError, match="attribute 'part' raised IndexError"):
+            await begin(broken, Trip())
+    assert rig.scripted.units == []
+    found = (await engine.start(broken, Trip("ada", ("x1",)))).saga_id
+    assert [row.id for row in await rig.scripted.find(Query(attributes=(("part", "x1"),)))] == [found]
 
 
 @virtual

@@ -18,7 +18,7 @@ from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
 from unwind.core.steps import SKIP
 from unwind.errors import NotFoundError
-from unwind.ports import SagaRow, StreamAppend, Unit
+from unwind.ports import Query, SagaRow, StreamAppend, Unit
 from unwind.runtime.history import tell
 from unwind.runtime.instants import instant
 from unwind.runtime.queries import Queries
@@ -231,7 +231,7 @@ async def test_pages_follow_one_another_without_loss_or_repetition() -> None:
     queries = Queries(store)
     seen, place = [], None
     for expected in (3, 3, 1):
-        page = await queries.find(before=place, limit=3)
+        page = await queries.find(Query(before=place, limit=3))
         assert len(page.sagas) == expected
         seen += [saga.saga_id for saga in page.sagas]
         place = page.next

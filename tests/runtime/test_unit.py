@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.trips import booking, diary, errand, note, trip
 
+from unwind.core.attributes import Attribute
 from unwind.core.codec import SAGA_EVENTS
 from unwind.core.decide import decide
 from unwind.core.events import Event, Record
@@ -184,3 +185,18 @@ def test_the_rows_and_effects_of_any_life_are_enough_to_drive_it(life: list[tupl
         assert (wake_at is None) == (needed is None)
         assert wake_at is None or needed is None or wake_at <= needed
         assert set(map(repr, pending(made.after))) <= set(map(repr, asked))
+
+
+def test_attributes_go_with_the_beginning_only_as_text_in_order() -> None:
+    saga = trip(
+        booking("flight"),
+        attributes={
+            "traveller": Attribute(str, lambda context: context.traveller),
+            "parts": Attribute(int, lambda context: len(context.codes)),
+            "alone": Attribute(bool, lambda _: True),
+        },
+    )
+    first = fold(saga, NEW, [START, YES], 0)
+    assert make_unit(first, 0, PUSH).attributes == (("alone", "true"), ("parts", "0"), ("traveller", "ada"))
+    assert make_unit(fold(saga, after(saga, START), [YES], 1), 1, PUSH).attributes == ()
+    assert make_unit(fold(TRIP, NEW, [START], 0), 0, PUSH).attributes == ()

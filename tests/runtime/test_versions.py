@@ -11,7 +11,7 @@ from tests.runtime.test_telemetry import scraped
 
 from unwind.core.events import StepStarted
 from unwind.errors import DefinitionError
-from unwind.ports import COUNTED, Registered
+from unwind.ports import COUNTED, Query, Registered
 from unwind.runtime.engine import Engine
 from unwind.runtime.queries import Queries
 from unwind.runtime.strangers import Strangers, told
@@ -39,7 +39,7 @@ async def test_sagas_end_on_the_version_they_were_begun_with_while_new_ones_begi
     assert {state.status for state in ended.values()} == {"completed"}
     assert steps(rig, old) == steps(rig, chosen) == ["flight", "hotel"]
     assert steps(rig, new) == ["flight", "insurance", "hotel"]
-    page = await Queries(rig.store).find()
+    page = await Queries(rig.scripted).find(Query())
     assert {saga.saga_id: saga.definition_version for saga in page.sagas} == {old: 1, new: 2, chosen: 1}
 
 

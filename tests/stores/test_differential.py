@@ -1,12 +1,13 @@
 """Random operations: SQLite and PostgreSQL answer as the memory store does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from unwind.ports import Claimed, Committed, Move, Unit
+from unwind.census import Tally
+from unwind.ports import Claimed, Committed, Move, Query, SagaRow, Unit
 from unwind.stores.memory import MemoryStore
 from unwind.stores.postgres.store import PostgresStore
 from unwind.stores.sqlite import SQLiteStore
@@ -91,7 +92,43 @@ class Sinking(MemoryStore):
         return committed
 
 
-@pytest.mark.parametrize("broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking])
+class Renaming(MemoryStore):
+    """A later attribute takes the place of the first."""
+
+    async def commit(self, units: Sequence[Unit]) -> Committed:
+        committed = await super().commit(units)
+        for unit in units:
+            if unit.row is not None and unit.head.stream in committed.won:
+                self._attributes.setdefault(unit.row.id, {}).update(unit.attributes)
+        return committed
+
+
+class Lax(MemoryStore):
+    """Any of the attributes that are asked for will do."""
+
+    async def find(self, query: Query) -> Sequence[SagaRow]:
+        return await super().find(replace(query, attributes=query.attributes[:1]))
+
+
+class Halved(MemoryStore):
+    """Counts a page."""
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        ids = tuple(row.id for row in await self.find(query)) or ("none",)
+        return await super().tally(replace(query, ids=ids), amounts)
+
+
+class Rounding(MemoryStore):
+    """Adds up as a float does."""
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        found = await super().tally(query, amounts)
+        return [each if each.amount is None else replace(each, amount=int(float(each.amount))) for each in found]
+
+
+@pytest.mark.parametrize(
+    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding]
+)
 async def test_a_store_with_one_fault_is_found_out(broken: type[MemoryStore]) -> None:
     clock = StoreClock()
     with pytest.raises(AssertionError, match="seed 1, operation"):

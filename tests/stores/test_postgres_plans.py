@@ -23,9 +23,14 @@ select 's' || n, 'r', 'd', case n % 9 when 0 then 'running' else 'completed' end
   from generate_series(1, 4000) n;
 insert into snapshots (stream_id, version, codec, checksum, data)
 select 's' || n, 5, 1, 1, '' from generate_series(1, 4000) n;
+insert into attributes (saga_id, name, value, started_at)
+select 's' || n, name, case name when 'own' then n::text else (n % 2)::text end, n
+  from generate_series(1, 4000) n, unnest(array['own', 'half']) name;
 insert into definitions select 'd' || n, 1, 'h' from generate_series(1, 500) n;
 analyze
 """
+FILLED = ("attributes", "commits", "sagas", "snapshots")
+OTHERS = '[{"name": "own", "value": "7"}]'
 USED = {
     "write": {"sagas_pkey"},
     "write_winners": {"sagas_pkey"},
@@ -37,6 +42,9 @@ USED = {
     "find_by_id": {"sagas_pkey"},
     "find_live": {"sagas_live"},
     "live_others": {"sagas_live"},
+    "find_by_attribute": {"attributes_found", "sagas_pkey"},
+    "tally": {"sagas_started", "attributes_pkey"},
+    "tally_by_attribute": {"attributes_found", "attributes_pkey", "sagas_pkey"},
 }
 """The indexes of each statement that looks something up; the others only insert."""
 
@@ -97,11 +105,30 @@ async def test_a_full_database_is_worked_on_without_a_walk(connection: asyncpg.C
         "find_by_id": [0, 10_000, 10_000, "", None, "", 50, ["s1", "s2"]],
         "find_live": [0, 10_000, 10_000, "", None, "", 50, None, "r"],
         "live_others": [["q"], 10_000],
+        "find_by_attribute": [0, 10_000, 10_000, "", None, "", 50, "half", "1", OTHERS, None, ""],
+        "tally": [0, 10_000, None, "", None, '{"d": "own"}'],
+        "tally_by_attribute": [0, 10_000, None, "", None, '{"d": "own"}', "half", "1", OTHERS],
     }
     async with connection.transaction():
         for name, parameters in calls.items():
             await connection.fetch(SQL[name], *parameters)
         counts = await connection.fetch("select relname, seq_scan, idx_scan from pg_stat_xact_user_tables")
-    walked = {name: walks for name, walks, _ in counts if name in {"commits", "sagas", "snapshots"}}
-    assert walked == {"commits": 0, "sagas": 0, "snapshots": 0}
-    assert {name for name, _, looks in counts if looks} >= {"commits", "sagas", "snapshots"}
+    walked = {name: walks for name, walks, _ in counts if name in {*FILLED}}
+    assert walked == dict.fromkeys(FILLED, 0)
+    assert {name for name, _, looks in counts if looks} >= {*FILLED}
+
+
+async def test_a_page_by_an_attribute_reads_no_more_than_its_rows(connection: asyncpg.Connection) -> None:
+    """However many sagas have the value: the index has the order, nothing is sorted."""
+    await connection.execute(FILL)
+    plan = await plan_of(connection, "find_by_attribute")
+    assert [node for node in plan if node["Node Type"] in {"Sort", "Incremental Sort"}] == []
+    looks = [node["Index Cond"] for node in plan if node.get("Index Name") == "attributes_found"]
+    assert any(all(part in look for part in ("name =", "value =", "started_at >=", "started_at <")) for look in looks)
+    # Of each row another attribute is looked up alone, never among all that have its value.
+    assert all("saga_id =" in look and "started_at =" in look for look in looks if "started_at <" not in look)
+
+
+async def test_a_commit_without_attributes_does_not_touch_their_table(connection: asyncpg.Connection) -> None:
+    for name in ("write", "write_winners"):
+        assert all(node.get("Relation Name") != "attributes" for node in await plan_of(connection, name))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from random import random
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from uuid_utils import uuid7
 
 from unwind.adopt.starting import start
 from unwind.buses.memory import MemoryBus
+from unwind.core.attributes import Attribute
 from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import DefinitionError, IdempotencyError, InputError, RejectedError, UnavailableError
 from unwind.ports import Query
@@ -168,6 +170,39 @@ async def test_what_is_written_is_the_acceptance_and_nothing_of_the_first_step(
         assert now - 5_000_000 < row.wake_at <= now
         assert started.state.version == len(expected)
         assert (bytes(started.state.context), started.state.traceparent) == (b'{"traveller":"ada","codes":[]}', "t")
+
+
+async def test_it_can_be_found_by_its_attributes_and_begins_at_its_time(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    saga = trip(
+        booking("flight"),
+        attributes={"traveller": Attribute(str, lambda context: context.traveller)},
+        deadline=timedelta(minutes=1),
+    )
+    query = Query(attributes=(("traveller", "ada"),))
+    begin_at = datetime(2900, 1, 1, tzinfo=UTC)
+    async with other.transaction():
+        started = await start(saga, TRIP, key="k", conn=other, begin_at=begin_at)
+        assert await store.find(query) == []
+    [row] = await store.find(query)
+    due = int(begin_at.timestamp()) * 1_000_000
+    assert (row.id, row.status, row.wake_at) == (started.saga_id, "pending", due)
+    assert started.state.deadline == due + 60_000_000
+    async with other.transaction():
+        with pytest.raises(InputError, match="give an instant with its time zone"):
+            await start(saga, TRIP, key="l", conn=other, begin_at=datetime(2900, 1, 1))  # noqa: DTZ001
+
+
+async def test_an_attribute_that_goes_wrong_leaves_the_transaction_as_it_was(
+    store: PostgresStore, other: asyncpg.Connection
+) -> None:
+    saga = trip(booking("flight"), attributes={"part": Attribute(str, lambda context: context.codes[0])})
+    async with other.transaction():
+        with pytest.raises(DefinitionError, match="attribute 'part' raised IndexError"):
+            await start(saga, TRIP, key="k", conn=other)
+        await insert(other)
+    assert (await orders(other), await stored(store)) == (1, [])
 
 
 # --------------------------------------------------------------------------------------------------------------- keys

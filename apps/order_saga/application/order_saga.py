@@ -12,7 +12,7 @@ from order_saga.application.steps import (
     recorded,
 )
 from order_saga.domain.order import OrderCancelled, OrderCreated
-from unwind import Record, Saga
+from unwind import Attribute, Record, Saga
 
 
 def _created(order: OrderContext) -> Sequence[Record]:
@@ -31,4 +31,9 @@ order_saga = Saga(
     deadline=timedelta(minutes=5),
     on_started=_created,
     on_compensated=_cancelled,
+    attributes={
+        "customer_id": Attribute(str, lambda order: order.customer_id),
+        "order_id": Attribute(str, lambda order: order.order_id),
+        "total": Attribute(int, lambda order: order.total, amount=True),  # in cents
+    },
 )

@@ -44,7 +44,7 @@ def call(
     headers = ({"Content-Type": "application/json"} if body is not None else {}) | (
         {"Idempotency-Key": key} if key else {}
     )
-    given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
+    given = {name: value for name, value in (query or {}).items() if value is not None}
     try:
         with _client() as client:
             response = client.request(method, base + path, params=given, content=body, headers=headers)

@@ -1,18 +1,17 @@
 """The `sagas` commands: what the HTTP API tells of sagas, and every act that it offers, from a terminal."""
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from unwind.cli.api import DEFAULT_URL, WRONG, Answer, call, clean, fail, understood
+from unwind.cli.api import DEFAULT_URL, WRONG, call, clean, fail, understood
+from unwind.cli.bulk import bulk
+from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
 from unwind.cli.lines import Lines
+from unwind.cli.paths import AsJson, Url, path, segment
+from unwind.cli.shown import counts, fields, table, tell
 
 MOST = 10_000
 """Sagas that `--all` lists at most."""
@@ -25,8 +24,6 @@ sagas = typer.Typer(
     help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
 )
 SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
-Url = Annotated[str, typer.Option("--url", help="Where the API is.", envvar="UNWIND_URL")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's answer to the letter.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")]
 Expect = Annotated[
     int | None, typer.Option("--expect", metavar="VERSION", help="Act only on this version of the saga.")
@@ -40,10 +37,11 @@ StepName = Annotated[str, typer.Option("--step", help="Which step; else whatever
 @sagas.command("list")
 def list_sagas(
     *,
-    status: Annotated[list[str] | None, typer.Option("--status", help="Only these; repeat it.")] = None,
-    definition: Annotated[str, typer.Option("--definition", help="Only sagas of this definition.")] = "",
-    started_from: Annotated[str, typer.Option("--from", help="Started at this instant or later (RFC 3339).")] = "",
-    started_to: Annotated[str, typer.Option("--to", help="Started before this instant (RFC 3339).")] = "",
+    status: Status = None,
+    definition: Definition = None,
+    started_from: StartedFrom = None,
+    started_to: StartedTo = None,
+    attribute: Attributes = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=_PAGE, help="Sagas on a page.")] = 50,
     cursor: Annotated[str, typer.Option("--cursor", help="Where the page before ended.")] = "",
     every: Annotated[
@@ -53,16 +51,10 @@ def list_sagas(
     as_json: AsJson = False,
 ) -> None:
     """List sagas, newest first."""
-    query = {
-        "status": ",".join(status or ()),
-        "definition": definition,
-        "started_from": started_from,
-        "started_to": started_to,
-        "limit": _PAGE if every else limit,
-    }
+    query = query_of(status, definition, started_from, started_to, attribute) | {"limit": _PAGE if every else limit}
     rows: list[Any] = []
     while True:
-        answer = call("GET", url, "/sagas", query=query | {"cursor": cursor})
+        answer = call("GET", url, "/sagas", query=query | {"cursor": cursor or None})
         with understood():
             rows += answer.body["sagas"]
             cursor = answer.body["next_cursor"] or ""
@@ -72,9 +64,25 @@ def list_sagas(
             break
     if not as_json:
         with understood():
-            _table(rows, "saga_id", "definition", "definition_version", "status", "started_at", "ended_at")
+            table(rows, "saga_id", "definition", "definition_version", "status", "started_at", "ended_at")
         if cursor:
             typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
+
+
+@sagas.command()
+def count(
+    *,
+    status: Status = None,
+    definition: Definition = None,
+    started_from: StartedFrom = None,
+    started_to: StartedTo = None,
+    attribute: Attributes = None,
+    url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Count sagas, by status; and add up what their definition says is their amount."""
+    query = query_of(status, definition, started_from, started_to, attribute)
+    tell(call("GET", url, "/sagas/count", query=query), counts, as_json=as_json)
 
 
 @sagas.command()
@@ -85,7 +93,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a saga as it is now, or was."""
-    _tell(call("GET", url, _path(saga_id), query={"at": at}), _fields, as_json=as_json)
+    tell(call("GET", url, path(saga_id), query={"at": at}), fields, as_json=as_json)
 
 
 @sagas.command()
@@ -93,12 +101,12 @@ def history(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) ->
     """Show every attempt and every act, in order."""
 
     def told(body: Any) -> None:
-        _table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+        table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
         if body["acts"]:
             typer.echo()
-            _table(body["acts"], "at", "act", "step", "actor", "reason")
+            table(body["acts"], "at", "act", "step", "actor", "reason")
 
-    _tell(call("GET", url, _path(saga_id, "history")), told, as_json=as_json)
+    tell(call("GET", url, path(saga_id, "history")), told, as_json=as_json)
 
 
 @sagas.command()
@@ -115,7 +123,7 @@ def plan(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
             if note:
                 typer.echo(clean(note))
 
-    _tell(call("GET", url, _path(saga_id, "plan")), told, as_json=as_json)
+    tell(call("GET", url, path(saga_id, "plan")), told, as_json=as_json)
 
 
 @sagas.command()
@@ -129,7 +137,7 @@ def explain(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) ->
             if may["possible"]:
                 typer.echo(clean(f"  {may['act']}: {may['consequence']}"))
 
-    _tell(call("GET", url, _path(saga_id, "explain")), told, as_json=as_json)
+    tell(call("GET", url, path(saga_id, "explain")), told, as_json=as_json)
 
 
 # --------------------------------------------------------------------------------------------------------------- acting
@@ -226,26 +234,15 @@ def signal(
     as_json: AsJson = False,
 ) -> None:
     """Tell a saga what a step of it waits for."""
-    _act(saga_id, f"signals/{_segment('step', name)}", _json("what the signal says", says), url, key, as_json=as_json)
+    _act(saga_id, f"signals/{segment('step', name)}", _json("what the signal says", says), url, key, as_json=as_json)
 
 
 def _act(saga_id: str, what: str, body: Any, url: str, key: str = "", *, as_json: bool) -> None:
-    answer = call("POST", url, _path(saga_id, what), body=msgspec.json.encode(body), key=key)
-    _tell(answer, lambda body: typer.echo(clean(f"{body['message']} ({body['status']})")), as_json=as_json)
+    answer = call("POST", url, path(saga_id, what), body=msgspec.json.encode(body), key=key)
+    tell(answer, lambda body: typer.echo(clean(f"{body['message']} ({body['status']})")), as_json=as_json)
 
 
 # ------------------------------------------------------------------------------------------------------ in and out
-
-
-def _path(saga_id: str, what: str = "") -> str:
-    return f"/sagas/{_segment('saga', saga_id)}" + (f"/{what}" if what else "")
-
-
-def _segment(what: str, name: str) -> str:
-    """A name within a path. Ends the program where it would make another path of it."""
-    if name in {"", ".", ".."}:
-        fail(WRONG, f"{name!r} names no {what}")
-    return quote(name, safe="")
 
 
 def _json(option: str, text: str | None) -> msgspec.Raw | None:
@@ -266,36 +263,4 @@ def _read(path: Path) -> str:
         fail(WRONG, f"--command-file {path} cannot be read: {error}")
 
 
-def _tell(answer: Answer, told: Callable[[Any], None], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(answer.text)
-    else:
-        with understood():
-            told(answer.body)
-
-
-def _fields(body: dict[str, Any]) -> None:
-    for name, value in body.items():
-        if isinstance(value, dict | list):
-            text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-            for number, line in enumerate(text.splitlines()):
-                typer.echo(clean(line if number else f"{name}: {line}"))
-        elif value is not None:
-            typer.echo(clean(f"{name}: {value}"))
-
-
-def _table(rows: list[dict[str, Any]], *columns: str) -> None:
-    """As wide as it is where nobody looks: what is piped on is never cut."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=10_000)
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*_cells(row, columns))
-    console.print(table)
-
-
-def _cells(row: dict[str, Any], columns: tuple[str, ...]) -> Iterator[Text]:
-    for column in columns:
-        value = row[column]
-        yield Text("" if value is None else clean(value), overflow="fold")
+sagas.add_typer(bulk)

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from unwind.core.attributes import Value, checked_value
 from unwind.core.events import Record
 from unwind.core.messages import NULL, CommandCall
 from unwind.core.plans import StepPlan, well_named
 from unwind.core.saga import Saga
 from unwind.core.steps import Command, Outcome
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 SAGA = "saga"
@@ -109,6 +111,21 @@ def _has_a_name(event: type) -> bool:
         return False
     shape = event.__struct_config__
     return isinstance(shape.tag, str) and bool(shape.tag) and shape.tag_field == "type" and not shape.array_like
+
+
+def attributes_of(saga: Saga[C], context: C) -> dict[str, Value] | None:
+    """What a saga that starts with this context can be found by. Raises AuthorError naming the attribute."""
+    found: dict[str, Value] = {}
+    for name, attribute in saga.attributes.items():
+        question = f"attribute {name!r}"
+        value: object = ask(question, attribute.of, context)
+        if value is None:
+            continue
+        try:
+            found[name] = checked_value(attribute.kind, value)
+        except ValueError as error:
+            raise AuthorError(f"{question} gave what is no attribute: {error}") from error
+    return found or None
 
 
 def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:

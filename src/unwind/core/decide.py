@@ -47,7 +47,7 @@ from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.acts import act
 from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
-from unwind.core.author import AuthorError, ask, checked_records
+from unwind.core.author import AuthorError, ask, attributes_of, checked_records
 from unwind.core.draft import Decision, Draft
 from unwind.core.parking import park, wake_parked
 from unwind.core.plans import StepPlan
@@ -97,16 +97,17 @@ def _start(draft: Draft, start: m.Start) -> Decision:
         opening: Sequence[e.Record] = ()
         if saga.on_started is not None:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
+        attributes = attributes_of(saga, context) if saga.attributes else None
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
-    draft.emit(_started(draft, start))
+    draft.emit(_started(draft, start, attributes))
     if opening:
         draft.record(opening)
     advance(draft)
     return draft.decision()
 
 
-def _started(draft: Draft, start: m.Start) -> e.SagaStarted:
+def _started(draft: Draft, start: m.Start, attributes: dict[str, e.Searched] | None) -> e.SagaStarted:
     saga = draft.saga
     return e.SagaStarted(
         draft.at,
@@ -121,6 +122,7 @@ def _started(draft: Draft, start: m.Start) -> e.SagaStarted:
         start.traceparent,
         start.begin_at if start.begin_at > draft.at else 0,
         start.parent,
+        attributes,
     )
 
 
@@ -128,7 +130,7 @@ def _unwind(draft: Draft, start: m.Start) -> None:
     """The step that this saga is the doing of is undone (rule 16)."""
     status, reason = draft.state.status, "the step that it is the doing of is undone"
     if status == "new":
-        draft.emit(_started(draft, start))
+        draft.emit(_started(draft, start, None))
         draft.emit(e.CompensationStarted(draft.at, "unwound", (), "", reason))
         draft.emit(e.SagaCompensated(draft.at))
     elif status in {"running", "completed"} and not draft.state.pivoted:

@@ -17,6 +17,10 @@ class SagaEvent(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="ty
     at: int
 
 
+Searched = str | int | bool
+"""A value that sagas are found by."""
+
+
 class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="saga_started/1"):
     """A saga was accepted. It is bound to this definition for good."""
 
@@ -33,6 +37,8 @@ class SagaStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="sag
     """When the first step may begin at the earliest; 0: at once. The deadline counts from then."""
     parent: str = ""
     """`saga/step` of which it is the doing."""
+    attributes: dict[str, Searched] | None = None
+    """What it can be found by, for good; None: nothing."""
 
 
 class StepStarted(SagaEvent, frozen=True, gc=False, omit_defaults=True, tag="step_started/1"):

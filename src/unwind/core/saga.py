@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from unwind.core.attributes import Attribute, check_attributes
 from unwind.core.events import Record
 from unwind.core.groups import Part, Place, lay_out
 from unwind.core.plans import StepPlan, check_duration, key_of, plan_step
@@ -42,11 +43,14 @@ class Saga(Generic[C]):
         deadline: timedelta | None = None,
         on_started: Callable[[C], Sequence[Record]] | None = None,
         on_compensated: Callable[[C], Sequence[Record]] | None = None,
+        attributes: Mapping[str, Attribute[C, Any]] | None = None,
     ) -> None:
         """Check the declaration and work out the plan.
 
         `steps` come one after another, but for those in a `Parallel` or a `ForEach`.
         `on_started` and `on_compensated` give domain events for the saga's first and last transaction; they are pure.
+        `attributes` are what sagas of this definition can be found by; changing them needs no new version, and what
+        has started before keeps those it started with.
 
         Raises DefinitionError naming the step and the mend.
         """
@@ -61,6 +65,8 @@ class Saga(Generic[C]):
         self.deadline = None if deadline is None else micros(deadline)
         self.on_started = on_started
         self.on_compensated = on_compensated
+        check_attributes(name, attributes or {})
+        self.attributes: Mapping[str, Attribute[C, Any]] = dict(attributes or {})
         places = lay_out(name, steps)
         self.plans: tuple[StepPlan, ...] = tuple(plan_step(name, place) for place in places)
         """In the order of the declaration."""
@@ -104,15 +110,15 @@ class Saga(Generic[C]):
 
 
 def with_children(sagas: Iterable[Saga[Any]]) -> list[Saga[Any]]:
-    """These definitions and all that are the doing of their steps, each once."""
-    found: dict[str, Saga[Any]] = {}
-    todo = list(sagas)
-    while todo:
-        saga = todo.pop(0)
-        if saga.hash not in found:
-            found[saga.hash] = saga
-            todo += saga.children
-    return list(found.values())
+    """These definitions, and all that are the doing of their steps, each once."""
+    found = list(sagas)
+    known = {saga.hash for saga in found}
+    for saga in found:  # grows meanwhile
+        for child in saga.children:
+            if child.hash not in known:
+                known.add(child.hash)
+                found.append(child)
+    return found
 
 
 def _check_sequence(saga: str, places: Sequence[Place], plans: tuple[StepPlan, ...]) -> None:

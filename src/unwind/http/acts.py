@@ -18,7 +18,8 @@ from unwind.http.problems import FieldError, invalid
 from unwind.http.sagas import AnyRequest, TheEngine, known
 from unwind.http.submissions import SIGNAL_ID, idempotency_key
 
-_ACTOR = "anonymous"
+ACTOR = "anonymous"
+"""Who acts, as long as callers do not say who they are."""
 _FAILURES = (400, 404, 409, 413, 415, 422, 503)
 
 Version = Annotated[int, Meta(ge=0, le=2**62)] | None
@@ -99,8 +100,8 @@ async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEn
 
     Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
     """
-    given = await _given(request)
-    await engine.cancel(known(saga_id), actor=_ACTOR, reason=given.reason, expected_version=given.expected_version)
+    given = await given_reason(request)
+    await engine.cancel(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
     return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
 
 
@@ -110,8 +111,8 @@ async def resume_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEn
 
     Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
     """
-    given = await _given(request)
-    await engine.resume(known(saga_id), actor=_ACTOR, reason=given.reason, expected_version=given.expected_version)
+    given = await given_reason(request)
+    await engine.resume(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
     return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
 
 
@@ -121,8 +122,8 @@ async def pause_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
 
     Answers that are under way are still recorded. Resume or cancel ends the pause.
     """
-    given = await _given(request)
-    await engine.pause(known(saga_id), actor=_ACTOR, reason=given.reason, expected_version=given.expected_version)
+    given = await given_reason(request)
+    await engine.pause(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
     return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
 
 
@@ -134,10 +135,10 @@ async def retry_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
     stored an answer already, that one counts.
     """
     given = await read_optional_json(request, _retry_request, RetryRequest())
-    _printable(reason=given.reason, step=given.step)
+    printable(reason=given.reason, step=given.step)
     state = await engine.retry(
         known(saga_id),
-        actor=_ACTOR,
+        actor=ACTOR,
         reason=given.reason,
         step=given.step,
         command=given.command if len(given.command) else None,
@@ -153,10 +154,10 @@ async def resolve_step(saga_id: FromPath[str], request: AnyRequest, engine: TheE
     The saga goes on from there. The evidence is kept in its history.
     """
     given = await read_json(request, _resolve_request)
-    _printable(evidence=given.evidence, reference=given.reference, step=given.step)
+    printable(evidence=given.evidence, reference=given.reference, step=given.step)
     state = await engine.resolve(
         known(saga_id),
-        actor=_ACTOR,
+        actor=ACTOR,
         evidence=given.evidence,
         reference=given.reference,
         step=given.step,
@@ -174,10 +175,10 @@ async def skip_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngi
     `left_undone` for good. Refused with 409 where the step may have happened and would be forgotten.
     """
     given = await read_json(request, _skip_request)
-    _printable(reason=given.reason, step=given.step)
+    printable(reason=given.reason, step=given.step)
     state = await engine.skip(
         known(saga_id),
-        actor=_ACTOR,
+        actor=ACTOR,
         reason=given.reason,
         step=given.step,
         expected_version=given.expected_version,
@@ -193,18 +194,20 @@ async def signal_saga(saga_id: FromPath[str], name: FromPath[str], request: AnyR
     that is repeated, with its `Idempotency-Key` and its body, counts once; another one is refused with 409.
     """
     payload = await read_optional_json(request, _anything, NULL)
-    state = await engine.signal(known(saga_id), name, payload, signal_id=idempotency_key(request), actor=_ACTOR)
+    state = await engine.signal(known(saga_id), name, payload, signal_id=idempotency_key(request), actor=ACTOR)
     waits = state.run(name) is None
     return Acted(saga_id, state.shown_status, "Signal kept for its step" if waits else "Signal received")
 
 
-async def _given(request: AnyRequest) -> ActRequest:
+async def given_reason(request: AnyRequest) -> ActRequest:
+    """The body of an act that needs none."""
     given = await read_optional_json(request, _act_request, ActRequest())
-    _printable(reason=given.reason)
+    printable(reason=given.reason)
     return given
 
 
-def _printable(**texts: str) -> None:
+def printable(**texts: str) -> None:
+    """Raises RequestError for a text, named as its field is, that would do something to a terminal."""
     for name, text in texts.items():
         if not all(character.isprintable() or character == "\n" for character in text):
             raise invalid(FieldError(name, "control characters are not allowed"))

@@ -13,14 +13,17 @@ from uuid_utils import uuid7
 
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
+from unwind.http.bulk import bulk_routes
 from unwind.http.documentation import documentation_routes
+from unwind.http.filters import documented
 from unwind.http.foresight import foresight_routes
 from unwind.http.health import health_routes
-from unwind.http.openapi import About, docs_of, document
+from unwind.http.openapi import ATTRIBUTE, ATTRIBUTES, About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
 from unwind.http.rate_limits import limited_by
 from unwind.http.sagas import Shows, saga_routes
 from unwind.ports import RateLimiter
+from unwind.runtime.bulk import Bulk
 from unwind.runtime.engine import Engine
 from unwind.runtime.queries import Queries
 from unwind.runtime.readiness import Checks
@@ -68,7 +71,12 @@ def only_documented_parameters(connection: ASGIConnection[Any, Any, Any, Any], h
     if connection.scope.get("method") == "OPTIONS":
         return  # answered by the framework, for every path alike
     known = {parameter.name for parameter in docs_of(handler).parameters if parameter.place == "query"}
-    unknown = [name for name in dict.fromkeys(connection.query_params) if name not in known]
+    takes_attributes = ATTRIBUTES.name in known
+    unknown = [
+        name
+        for name in dict.fromkeys(connection.query_params)
+        if name not in known and not (takes_attributes and name.startswith(ATTRIBUTE))
+    ]
     if unknown:
         allowed = f"; allowed are {', '.join(sorted(known))}" if known else ""
         raise invalid(*(FieldError(name[:100], f"there is no such query parameter{allowed}") for name in unknown[:10]))
@@ -84,12 +92,13 @@ def create_app(
     shows: Shows | None = None,
     provide: Mapping[str, Any] | None = None,
     limiter: RateLimiter | None = None,
+    bulk: Bulk | None = None,
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
     `shows` says how the contexts of a definition, `name` or `name@version`, are shown; `limiter` counts the calls under
-    `/api/v1`.
+    `/api/v1`; `bulk` carries out what is asked for many sagas at once: without it there are no routes for that.
     """
     given = {
         "engine": engine,
@@ -97,12 +106,15 @@ def create_app(
         "checks": checks,
         "shows": shows or {},
         "telemetry": engine.telemetry,
+        "bulk": bulk,
         **(provide or {}),
     }
-    in_api = [*saga_routes, *foresight_routes, *act_routes, *routes]
+    in_api = [*saga_routes, *foresight_routes, *act_routes, *(bulk_routes if bulk else ()), *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
-    documentation = documentation_routes(document(about, described, PREFIX if limiter else None))
+    documentation = documentation_routes(
+        document(about, described, PREFIX if limiter else None, documented(engine.searchable))
+    )
     limits = [limited_by(limiter)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
     return _guarded([api, *health_routes, *documentation], given)

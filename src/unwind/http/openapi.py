@@ -1,13 +1,14 @@
 """The OpenAPI 3.1 document, built from what each route says of itself; one that says nothing cannot be served."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import getdoc
 from typing import Any, Literal
 
 import msgspec
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from unwind.errors import DefinitionError
 from unwind.http import problems
@@ -50,6 +51,12 @@ class Parameter(Struct, frozen=True):
     place: Literal["query", "header", "path"] = "query"
 
 
+ATTRIBUTE = "attribute."
+"""Before the name of an attribute in a query string."""
+ATTRIBUTES = Parameter(f"{ATTRIBUTE}*", "Only sagas that have this value; several are joined by *and*.")
+"""Stands for every attribute that the definitions declare."""
+
+
 class Answer(Struct, frozen=True):
     """What a route answers when it worked."""
 
@@ -84,10 +91,19 @@ def docs_of(handler: BaseRouteHandler) -> Docs:
 
 
 def document(
-    about: About, handlers: Iterable[tuple[str, HTTPRouteHandler]], limited_under: str | None = None
+    about: About,
+    handlers: Iterable[tuple[str, HTTPRouteHandler]],
+    limited_under: str | None = None,
+    expand: Callable[[Sequence[Parameter]], Sequence[Parameter]] = tuple,
 ) -> Schema:
-    """The OpenAPI document of `(path, handler)` pairs; paths that begin with `limited_under` may answer 429."""
-    found = [(path, handler, docs_of(handler)) for path, handler in handlers]
+    """The OpenAPI document of `(path, handler)` pairs; paths that begin with `limited_under` may answer 429.
+
+    `expand` puts parameters that are known only now in the place of those that stand for them.
+    """
+    found = [
+        (path, handler, replace(docs_of(handler), parameters=tuple(expand(docs_of(handler).parameters))))
+        for path, handler in handlers
+    ]
     types = [Problem, *(kind for _, _, docs in found for kind in _types(docs))]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     refs = dict(zip(map(id, types), schemas, strict=True))

@@ -1,10 +1,9 @@
-"""Routes that look at sagas: one, its history, a list."""
+"""Routes that look at sagas: one, its history, a list, how many there are."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, get
@@ -14,8 +13,9 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from unwind.core.state import ShownStatus
+from unwind.census import Tally
 from unwind.errors import NotFoundError
+from unwind.http.filters import FILTERS, MAX_ID, Given
 from unwind.http.openapi import Answer, Docs, Parameter
 from unwind.http.problems import FieldError, invalid
 from unwind.runtime.engine import Engine
@@ -30,13 +30,10 @@ Shows = Mapping[str, Callable[[Raw], Raw]]
 """Name of a definition, or `name@version` → how its stored contexts are shown."""
 TheShows = NamedDependency[SkipValidation[Shows]]
 
-STATUSES = get_args(ShownStatus)
 MAX_PAGE = 200
 MAX_VERSION = 2**31 - 1
 """More events than any saga has."""
 _PAGE = 50
-_MAX_ID = 255
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SagaHistory(Struct, frozen=True):
@@ -55,20 +52,10 @@ class SagaList(Struct, frozen=True):
     next_cursor: str | None
 
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-
 _cursor = Decoder(tuple[Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)], str])
-_instant = {"type": "string", "format": "date-time"}
 
 LIST_PARAMETERS = (
-    Parameter(
-        "status",
-        "Only sagas of these statuses; repeat it or separate by commas.",
-        {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}},
-    ),
-    Parameter("definition", "Only sagas of this definition.", {"type": "string", "minLength": 1, "maxLength": _MAX_ID}),
-    Parameter("started_from", "Only sagas started at this instant or later.", _instant),
-    Parameter("started_to", "Only sagas started before this instant.", _instant),
+    *FILTERS,
     Parameter("limit", "Sagas on a page.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": _PAGE}),
     Parameter("cursor", "`next_cursor` of the page before.", {"type": "string"}),
 )
@@ -78,9 +65,38 @@ AT = Parameter(
 )
 
 
+class AmountSum(Struct, frozen=True):
+    """What one attribute of the sagas of one definition comes to."""
+
+    definition: str
+    attribute: str
+    sum: Annotated[Raw, msgspec.Meta(extra_json_schema={"type": "integer"})]
+
+
+class SagaCount(Struct, frozen=True):
+    """How many sagas there are."""
+
+    count: int
+    by_status: dict[str, int]
+    amounts: tuple[AmountSum, ...]
+    """Of definitions that name an attribute to be added up; in its own unit."""
+
+
+def counted(tallies: Iterable[Tally], amounts: Mapping[str, str]) -> SagaCount:
+    """The tallies together, but for amounts: two definitions may count theirs in two currencies."""
+    by_status: dict[str, int] = {}
+    sums: dict[str, int] = {}
+    for tally in tallies:
+        by_status[tally.status] = by_status.get(tally.status, 0) + tally.count
+        if tally.amount is not None:
+            sums[tally.definition] = sums.get(tally.definition, 0) + tally.amount
+    added = (AmountSum(name, amounts[name], Raw(str(total).encode())) for name, total in sorted(sums.items()))
+    return SagaCount(sum(by_status.values()), dict(sorted(by_status.items())), tuple(added))
+
+
 def known(saga_id: str) -> str:
     """An id that a store may be asked for."""
-    if len(saga_id) > _MAX_ID or not saga_id.isprintable():
+    if len(saga_id) > MAX_ID or not saga_id.isprintable():
         raise NotFoundError("there is no such saga")
     return saga_id
 
@@ -93,19 +109,28 @@ def look(description: str, body: type, *parameters: Parameter) -> Docs:
 _LIST = Docs((Answer(200, "A page of sagas", SagaList),), (422, 503), parameters=LIST_PARAMETERS)
 
 
+_COUNT = Docs((Answer(200, "How many there are", SagaCount),), (422, 503), parameters=FILTERS)
+
+
 @get("/sagas", docs=_LIST)
-async def list_sagas(request: AnyRequest, queries: TheQueries) -> SagaList:
+async def list_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngine) -> SagaList:
     """List sagas, newest first."""
-    given = _Given(request)
+    given = Given(request)
+    query = given.query(engine.searchable)
     page = await queries.find(
-        statuses=given.statuses(),
-        definition=given.text("definition"),
-        started_from=given.instant("started_from"),
-        started_to=given.instant("started_to"),
-        before=given.cursor(),
-        limit=given.limit(),
+        replace(query, before=_read_cursor(given.one("cursor")), limit=given.number("limit", MAX_PAGE) or _PAGE)
     )
     return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
+
+
+@get("/sagas/count", docs=_COUNT)
+async def count_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngine) -> SagaCount:
+    """Count sagas.
+
+    Takes the conditions of the list. Without one on an attribute or on the start, every saga there ever was is counted.
+    """
+    found = engine.searchable
+    return counted(await queries.count(Given(request).query(found), found.amounts), found.amounts)
 
 
 @get("/sagas/{saga_id:str}", docs=look("The saga as it is now, or was", SagaView, AT))
@@ -114,7 +139,7 @@ async def show_saga(saga_id: FromPath[str], request: AnyRequest, queries: TheQue
 
     A version that does not exist yet is not found; the answer says which is the newest.
     """
-    version = _Given(request).version()
+    version = Given(request).number("at", MAX_VERSION, ": a saga's `version`")
     view = await (queries.show(known(saga_id)) if version is None else view_at(queries, known(saga_id), version))
     show = shows.get(f"{view.definition}@{view.definition_version}") or shows.get(view.definition)
     return view if show is None else replace(view, context=show(view.context))
@@ -127,76 +152,23 @@ async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHisto
     return SagaHistory(saga_id, history.entries, history.acts)
 
 
-saga_routes = [list_sagas, show_saga, saga_history]
+saga_routes = [list_sagas, count_sagas, show_saga, saga_history]
 
-# ---------------------------------------------------------------------------------------------------- query parameters
+# -------------------------------------------------------------------------------------------------------------- cursors
 
 
 def _write_cursor(place: tuple[int, str]) -> str:
     return urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-class _Given:
-    """The query parameters of a list, each of which is right or refused by name."""
-
-    def __init__(self, request: AnyRequest) -> None:
-        self._all = request.query_params
-
-    def _one(self, name: str) -> str | None:
-        values = self._all.getall(name, [])
-        if len(values) > 1:
-            raise invalid(FieldError(name, "give it once"))
-        return values[0] if values else None
-
-    def statuses(self) -> tuple[str, ...]:
-        statuses = [status for value in self._all.getall("status", []) for status in value.split(",")]
-        if unknown := [status for status in statuses if status not in STATUSES]:
-            raise invalid(FieldError("status", f"{unknown[0]!r:.40} is none of {', '.join(STATUSES)}"))
-        return tuple(dict.fromkeys(statuses))
-
-    def text(self, name: str) -> str:
-        value = self._one(name)
-        if value is not None and not (1 <= len(value) <= _MAX_ID and value.isprintable()):
-            raise invalid(FieldError(name, f"give 1 to {_MAX_ID} printable characters"))
-        return value or ""
-
-    def instant(self, name: str) -> int | None:
-        value = self._one(name)
-        if value is None:
-            return None
-        try:
-            parsed = msgspec.convert(value, Instant)
-            return (parsed - _EPOCH) // timedelta(microseconds=1)
-        except msgspec.ValidationError as error:
-            raise invalid(
-                FieldError(name, "give an RFC 3339 instant, e.g. 2026-11-23T10:00:00Z (write + as %2B)")
-            ) from error
-
-    def limit(self) -> int:
-        value = self._one("limit")
-        if value is None:
-            return _PAGE
-        if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_PAGE):  # noqa: PLR2004
-            raise invalid(FieldError("limit", f"give a whole number from 1 to {MAX_PAGE}"))
-        return int(value)
-
-    def version(self) -> int | None:
-        value = self._one("at")
-        if value is None:
-            return None
-        if not (value.isascii() and value.isdigit() and len(value) <= 10 and 1 <= int(value) <= MAX_VERSION):  # noqa: PLR2004
-            raise invalid(FieldError("at", f"give a whole number from 1 to {MAX_VERSION}: a saga's `version`"))
-        return int(value)
-
-    def cursor(self) -> tuple[int, str] | None:
-        value = self._one("cursor")
-        wrong = FieldError("cursor", "give a next_cursor as it was answered")
-        if value is None:
-            return None
-        try:
-            started_at, saga_id = _cursor.decode(urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4)))
-        except (NotBase64, ValueError) as error:
-            raise invalid(wrong) from error
-        if not saga_id.isprintable():
-            raise invalid(wrong)
-        return started_at, saga_id
+def _read_cursor(value: str | None) -> tuple[int, str] | None:
+    wrong = FieldError("cursor", "give a next_cursor as it was answered")
+    if value is None:
+        return None
+    try:
+        started_at, saga_id = _cursor.decode(urlsafe_b64decode(value.encode() + b"=" * (-len(value) % 4)))
+    except (NotBase64, ValueError) as error:
+        raise invalid(wrong) from error
+    if not saga_id.isprintable():
+        raise invalid(wrong)
+    return started_at, saga_id

@@ -27,6 +27,7 @@ from unwind.ports import Bus, Clock, Query, Registered, Store
 from unwind.runtime.instants import micros_of
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
+from unwind.runtime.searchable import searchable
 from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.waiting import Opening, Waiting
 
@@ -80,6 +81,7 @@ class Engine:
         """By name: what begins where only the name is said."""
         self.revisions = [saga.revision for saga in sagas]
         """What this worker knows: `name@version#hash` of each definition."""
+        self.searchable = searchable(sagas)
         self._store = store
         self._new_id = new_id
         self._stopping = False
@@ -121,6 +123,11 @@ class Engine:
             self._stopping = True
             self._waiting.close()
 
+    @property
+    def stopping(self) -> bool:
+        """It admits nothing more."""
+        return self._stopping
+
     async def stop(self, grace: float = 5.0) -> None:
         """Admit nothing more, give actions `grace` seconds to end, finish what is in hand, leave the rest to others."""
         self._stopping = True
@@ -146,7 +153,7 @@ class Engine:
 
         Raises IdempotencyError (same id, other `request_hash`), InputError (context too large, or not to be stored),
         OverloadedError (nothing was accepted), UnavailableError (outcome unknown), DefinitionError (not registered, or
-        `on_started` raised).
+        `on_started` or an attribute raised).
         """
         message = self._opening(saga, context, saga_id, request_hash, correlation_id, traceparent)
         if begin_at is not None:

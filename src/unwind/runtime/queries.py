@@ -3,18 +3,20 @@
 What is answered here is for people and tools: instants are RFC 3339 text in UTC, with microseconds.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
+from unwind.census import CountedStore, Tally
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
 from unwind.core.saga import version_in
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
-from unwind.ports import Query, SagaRow, Store, StoredStream
+from unwind.ports import Query, SagaRow, StoredStream
 from unwind.runtime.history import History, tell
 from unwind.runtime.instants import instant, instant_or_none
 
@@ -74,7 +76,7 @@ class SagaPage(Struct, frozen=True):
 class Queries:
     """Questions put to a store. Each reads the log anew: what it answers is committed."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: CountedStore) -> None:
         """Reads `store` and never writes."""
         self._store = store
 
@@ -102,23 +104,19 @@ class Queries:
         """The store's time, in microseconds. Raises UnavailableError."""
         return (await self._store.load({})).now
 
-    async def find(
-        self,
-        *,
-        statuses: Sequence[str] = (),
-        definition: str = "",
-        started_from: int | None = None,
-        started_to: int | None = None,
-        before: tuple[int, str] | None = None,
-        limit: int = 50,
-    ) -> SagaPage:
-        """Sagas, newest first; conditions are joined by *and*. Instants in microseconds. Raises UnavailableError."""
-        rows = await self._store.find(
-            Query((), tuple(statuses), definition, started_from, started_to, before, limit + 1)
-        )
-        page = rows[:limit]
-        more = (page[-1].started_at, page[-1].id) if len(rows) > limit else None
+    async def find(self, query: Query) -> SagaPage:
+        """Sagas, newest first. Raises UnavailableError."""
+        rows = await self._store.find(replace(query, limit=query.limit + 1))
+        page = rows[: query.limit]
+        more = (page[-1].started_at, page[-1].id) if len(rows) > query.limit else None
         return SagaPage(tuple(_summary(row) for row in page), more)
+
+    async def count(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        """How many sagas fit the query's conditions, by definition and status.
+
+        `amounts` names the attribute of a definition that is added up. Raises UnavailableError.
+        """
+        return await self._store.tally(query, amounts)
 
     async def commits(self, stream: str) -> tuple[tuple[int, bytes], ...]:
         """The commits of any stream, `(number of the first event, encoded events)`.

@@ -15,8 +15,9 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from unwind.census import CountedStore
 from unwind.errors import UnavailableError
-from unwind.ports import Clock, Status, StatusCache, Store
+from unwind.ports import Clock, Status, StatusCache
 from unwind.runtime.limits import SECOND
 from unwind.runtime.queries import Queries, SagaView
 
@@ -150,7 +151,7 @@ class Statuses:
 class CachedQueries(Queries):
     """The same questions; what a saga is now is answered from the cache where it can be."""
 
-    def __init__(self, store: Store, statuses: Statuses, clock: Clock, work: Counter[str]) -> None:
+    def __init__(self, store: CountedStore, statuses: Statuses, clock: Clock, work: Counter[str]) -> None:
         """`work` is the telemetry's."""
         super().__init__(store)
         self._statuses = statuses

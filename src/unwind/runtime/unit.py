@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from unwind.core.attributes import as_text
 from unwind.core.author import SAGA
 from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.effects import Effect, SendCommand
-from unwind.core.events import Event, Record
+from unwind.core.events import Event, Record, SagaStarted
 from unwind.core.messages import effect_id
 from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
@@ -56,7 +57,15 @@ def make_unit(decided: Decided, now: int, push: int) -> Unit:
         or after.version // SNAPSHOT_AFTER != before.version // SNAPSHOT_AFTER
     ) and after.status in LIVE:
         snapshot = take_snapshot(after)
-    return Unit(head, row, others, snapshot, wake_at)
+    return Unit(head, row, others, snapshot, wake_at, found_by(events) if before.version == 0 else ())
+
+
+def found_by(events: Sequence[Event]) -> tuple[tuple[str, str], ...]:
+    """The attributes that the beginning of a saga has recorded, as they are stored."""
+    [started, *_] = events
+    if not isinstance(started, SagaStarted) or not started.attributes:
+        return ()
+    return tuple(sorted((name, as_text(value)) for name, value in started.attributes.items()))
 
 
 def writes_row(decided: Decided) -> bool:

@@ -1,10 +1,12 @@
 """The store in plain dicts: the oracle that other stores are compared with, and the store for tests and simulations."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from unwind.census import Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import RejectedError, UnavailableError
@@ -27,6 +29,8 @@ from unwind.ports import (
 ENDED = frozenset(("completed", "compensated"))
 ASLEEP = ENDED | {"paused"}
 """Statuses of rows that nothing wakes."""
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""How an `int` is written as an attribute."""
 
 
 class MemoryStore:
@@ -40,6 +44,7 @@ class MemoryStore:
         self._streams: dict[str, dict[int, LogEntry]] = {}
         self._rows: dict[str, SagaRow] = {}
         self._awake: set[str] = set()
+        self._attributes: dict[str, dict[str, str]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._leases: dict[str, dict[str, int]] = {}
         self._cursors: dict[str, str] = {}
@@ -85,6 +90,8 @@ class MemoryStore:
                 self._append(append, now)
             if unit.row is not None:
                 self._write(unit.row)
+                if unit.attributes:
+                    self._attributes[unit.row.id] = dict(unit.attributes) | self._attributes.get(unit.row.id, {})
             elif unit.wake_at is not None:
                 self._bring_forward(unit.head.stream, unit.wake_at)
             self._keep(unit.head.stream, unit.snapshot)
@@ -129,12 +136,32 @@ class MemoryStore:
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
         self._refuse_when_closed()
-        rows = [row for row in self._rows.values() if _matches(row, query)]
-        rows.sort(key=lambda row: (row.started_at, row.id), reverse=True)
+        rows = [row for row in self._matching(query) if query.before is None or _place(row) < query.before]
+        rows.sort(key=_place, reverse=True)
         return rows[: query.limit]
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        self._refuse_when_closed()
+        counts: Counter[tuple[str, str]] = Counter()
+        sums: dict[tuple[str, str], int] = {}
+        for row in self._matching(query):
+            group = (row.definition, row.status)
+            counts[group] += 1
+            amount = self._attributes.get(row.id, {}).get(amounts.get(row.definition, ""), "")
+            if _WHOLE.fullmatch(amount) and -(2**63) <= int(amount) < 2**63:
+                sums[group] = sums.get(group, 0) + int(amount)
+        return [Tally(*group, counts[group], sums.get(group)) for group in sorted(counts)]
 
     async def close(self) -> None:
         self._closed = True
+
+    def _matching(self, query: Query) -> Iterable[SagaRow]:
+        asked = set(query.attributes)
+        return (
+            row
+            for row in self._rows.values()
+            if _matches(row, query) and asked <= self._attributes.get(row.id, {}).items()
+        )
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -188,6 +215,9 @@ def _matches(row: SagaRow, query: Query) -> bool:
         and (not query.definition or row.definition == query.definition)
         and (query.started_from is None or row.started_at >= query.started_from)
         and (query.started_to is None or row.started_at < query.started_to)
-        and (query.before is None or (row.started_at, row.id) < query.before)
         and (not query.live_on or (row.revision == query.live_on and row.status not in ENDED))
     )
+
+
+def _place(row: SagaRow) -> tuple[int, str]:
+    return row.started_at, row.id

@@ -8,14 +8,19 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
+from unwind.census import CountedStore
 from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError
-from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
+from unwind.ports import LogEntry, Move, Query, SagaRow, StreamAppend, Unit
 from unwind.testing.store_examples import ASLEEP, LIVE, StoreClock
 
 SAGAS = [f"saga {n}{tail}" for n, tail in enumerate(["", "/a", "'", '"', "%", "é", "日本", "👩‍👧", "\\", " "] * 2)]
 REVISIONS = ["order@1#a", "order@2#b", "trip@1#c"]
 STATUSES = (*LIVE, *ASLEEP)
+ATTRIBUTES = ("customer", "total")
+VALUES = ("", "a", "é'", "0", "-7", "07", "9223372036854775807", "9223372036854775808", "-9223372036854775808")
 EFFECTS = frozenset(
     (
         *(
@@ -30,6 +35,7 @@ EFFECTS = frozenset(
             "leased",
             "lease ended",
         ),
+        *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up"),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
         *("others alive", "found alive"),
     )
@@ -40,7 +46,7 @@ EFFECTS = frozenset(
 class Walk:
     """One seeded walk. Raises AssertionError, naming seed and operation, where the stores differ."""
 
-    def __init__(self, oracle: Store, store: Store, clock: StoreClock, seed: int) -> None:
+    def __init__(self, oracle: CountedStore, store: CountedStore, clock: StoreClock, seed: int) -> None:
         """Both stores are empty and live by `clock`."""
         self._stores = (oracle, store)
         self._clock = clock
@@ -57,7 +63,10 @@ class Walk:
 
     async def run(self, operations: int) -> None:
         """At least so many operations, and until every effect was seen."""
-        others = (self._claim, self._move, self._lease, self._load, self._tail, self._find, self._register)
+        others = (
+            *(self._claim, self._move, self._lease, self._load, self._tail, self._find, self._tally),
+            self._register,
+        )
         kinds = (*[self._commit] * len(others), *others)
         while self._steps < operations or self.effects.keys() < EFFECTS:
             self._steps += 1
@@ -111,7 +120,7 @@ class Walk:
             )
         row = self._row(saga) if random.random() < 0.6 else None
         wake_at = self._clock.at + random.randint(-5, 30) if random.random() < 0.6 else None
-        return Unit(head, row, others, kept, wake_at)
+        return Unit(head, row, others, kept, wake_at, self._attributes(random.random() < 0.7))
 
     def _append(self, stream: str, category: str, ahead: int, *, stale: float) -> StreamAppend:
         random = self._random
@@ -119,6 +128,13 @@ class Walk:
         if self._begun[stream] and random.random() < stale:
             version = random.choice(self._begun[stream])
         return StreamAppend(stream, category, version, random.randint(1, 3), random.randbytes(random.randint(0, 60)))
+
+    def _attributes(self, wanted: bool) -> tuple[tuple[str, str], ...]:
+        """Few names and values, so that they meet; numbers, and what only looks like one."""
+        if not wanted:
+            return ()
+        names = self._random.sample(ATTRIBUTES, self._random.randint(1, 2))
+        return tuple((name, self._random.choice(VALUES)) for name in sorted(names))
 
     def _row(self, saga: str) -> SagaRow:
         random = self._random
@@ -191,8 +207,27 @@ class Walk:
 
     async def _find(self) -> None:
         random = self._random
+        query = self._query()
+        rows = await self._both(f"find {query}", lambda store: store.find(query))
+        self._saw("found", rows)
+        self._saw("found alive", rows and query.live_on)
+        self._saw("found by an attribute", rows and query.attributes)
+        self._saw("found by two", rows and query.attributes[1:])
+        self._saw("page turned", rows and self._page)
+        self._page = (rows[-1].started_at, rows[-1].id) if rows and random.random() < 0.6 else None
+
+    async def _tally(self) -> None:
+        query = replace(self._query(), live_on="")
+        amounts = {name: self._random.choice(ATTRIBUTES) for name in self._random.sample(("order", "trip@"), 1)}
+        tallies = await self._both(f"tally {query} {amounts}", lambda store: store.tally(query, amounts))
+        self._saw("counted", tallies)
+        self._saw("counted by an attribute", tallies and query.attributes)
+        self._saw("added up", any(tally.amount for tally in tallies))
+
+    def _query(self) -> Query:
+        random = self._random
         bounds = sorted(random.sample(range(-1, 9), 2))
-        query = Query(
+        return Query(
             ids=tuple(random.sample(SAGAS, 5)) if random.random() < 0.3 else (),
             statuses=tuple(random.sample(STATUSES, 3)) if random.random() < 0.5 else (),
             definition=random.choice(("", "order", "trip@")),
@@ -200,13 +235,9 @@ class Walk:
             started_to=random.choice((None, bounds[1])),
             before=self._page,
             limit=random.randint(1, 5),
+            attributes=self._attributes(random.random() < 0.4),
             live_on=random.choice(REVISIONS) if random.random() < 0.3 else "",
         )
-        rows = await self._both(f"find {query}", lambda store: store.find(query))
-        self._saw("found", rows)
-        self._saw("found alive", rows and query.live_on)
-        self._saw("page turned", rows and self._page)
-        self._page = (rows[-1].started_at, rows[-1].id) if rows and random.random() < 0.6 else None
 
     async def _register(self) -> None:
         random = self._random
@@ -235,7 +266,7 @@ class Walk:
     async def _compare_rows(self) -> None:
         await self._both("rows", lambda store: store.find(Query(limit=len(SAGAS))))
 
-    async def _both(self, operation: str, call: Callable[[Store], Awaitable[Any]]) -> Any:
+    async def _both(self, operation: str, call: Callable[[CountedStore], Awaitable[Any]]) -> Any:
         answers = [await _outcome(call(store)) for store in self._stores]
         self._agree(operation, *answers)
         return answers[0]

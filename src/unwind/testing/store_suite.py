@@ -16,6 +16,7 @@ from unwind.core.codec import Snapshot
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import LogEntry, Move, Query, SagaRow, Store, StreamAppend, Unit
 from unwind.testing.definitions_suite import DefinitionsSuite
+from unwind.testing.search_suite import SearchSuite
 from unwind.testing.store_examples import (
     ASLEEP,
     BEGINNING,
@@ -34,7 +35,7 @@ from unwind.testing.store_examples import (
 )
 
 
-class StoreSuite(DefinitionsSuite):
+class StoreSuite(DefinitionsSuite, SearchSuite):
     """The promises of `unwind.ports.Store`."""
 
     @pytest.fixture

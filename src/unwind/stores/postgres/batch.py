@@ -38,6 +38,15 @@ class _Kept(Struct, frozen=True, gc=False):
     size: int
 
 
+class _Found(Struct, frozen=True, gc=False):
+    """An attribute by which a saga that begins can be found."""
+
+    saga_id: str
+    name: str
+    value: str
+    started_at: int
+
+
 class Batch:
     """The units of one commit, as parameters of its statements."""
 
@@ -55,6 +64,14 @@ class Batch:
         self._units = units
         self._heads = [unit.head for unit in units]
         self._beside = _beside(units)
+        found = [
+            _Found(unit.row.id, name, value, unit.row.started_at)
+            for unit in units
+            if unit.attributes and unit.row is not None
+            for name, value in unit.attributes
+        ]
+        self.attributes = (to_json(found),) if found else ()
+        """A further parameter, and a further part of the statement: most batches have neither."""
 
     def together(self) -> tuple[str, bytes, str, str, str, bytes]:
         """For the road on which all of it is written or nothing. Raises RejectedError for what no document holds."""

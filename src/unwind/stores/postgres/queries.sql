@@ -114,6 +114,20 @@ with clock as materialized (
 )
 select now, (select count(*) from appended), array(select stream_id from won) as won from clock
 
+-- name: write_attributes
+-- Goes into a commit where a saga with attributes begins: others do not even open the table.
+    insert into attributes (saga_id, name, value, started_at)
+    select saga_id, name, value, started_at
+      from json_to_recordset($8::json) as found (saga_id text, name text, value text, started_at int8)
+        on conflict (saga_id, name) do nothing
+
+-- name: write_attributes_of_winners
+    insert into attributes (saga_id, name, value, started_at)
+    select saga_id, name, value, started_at
+      from json_to_recordset($10::json) as found (saga_id text, name text, value text, started_at int8)
+     where saga_id in (select stream_id from won)
+        on conflict (saga_id, name) do nothing
+
 -- name: load
 -- Rows of four kinds: n the time, s a snapshot, c a commit, l a lease.
 with asked as materialized (
@@ -282,3 +296,60 @@ select id, revision, definition, status, wake_at, correlation_id, started_at, up
    and ($8::text[] is null or id = any ($8))
  order by started_at desc, id desc
  limit $7
+
+-- name: find_by_attribute
+-- Along the index of one attribute, newest first, whatever the planner thinks of how many have it.
+select sagas.id, revision, definition, status, wake_at, correlation_id, sagas.started_at, updated_at, ended_at
+  from attributes as found
+  join sagas on sagas.id = found.saga_id
+ where found.name = $8 and found.value = $9
+   and found.started_at >= $1 and found.started_at < $2 and (found.started_at, found.saga_id) < ($3, $4)
+   and not exists (
+       select from json_to_recordset($10::json) as other (name text, value text)
+        where not exists (select from attributes as beside
+                           where beside.saga_id = found.saga_id and beside.started_at = found.started_at
+                             and beside.name = other.name and beside.value = other.value))
+   and ($11::text[] is null or found.saga_id = any ($11))
+   and ($5::text[] is null or status = any ($5))
+   and ($6 = '' or definition = $6)
+   and ($12 = '' or (revision = $12 and status not in ('completed', 'compensated')))
+ order by found.started_at desc, found.saga_id desc
+ limit $7
+
+-- name: tally
+select definition, status, count(*) as count, sum(amount) as amount
+  from (select sagas.definition, sagas.status,
+               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
+                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
+                            then attributes.value::numeric end
+                  from attributes
+                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+          from sagas
+         where started_at >= $1 and started_at < $2
+           and ($3::text[] is null or status = any ($3))
+           and ($4 = '' or definition = $4)
+           and ($5::text[] is null or id = any ($5))) as counted
+ group by definition, status
+ order by definition, status
+
+-- name: tally_by_attribute
+select definition, status, count(*) as count, sum(amount) as amount
+  from (select sagas.definition, sagas.status,
+               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
+                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
+                            then attributes.value::numeric end
+                  from attributes
+                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+          from attributes as found
+          join sagas on sagas.id = found.saga_id
+         where found.name = $7 and found.value = $8 and found.started_at >= $1 and found.started_at < $2
+           and not exists (
+               select from json_to_recordset($9::json) as other (name text, value text)
+                where not exists (select from attributes as beside
+                                   where beside.saga_id = found.saga_id and beside.started_at = found.started_at
+                                     and beside.name = other.name and beside.value = other.value))
+           and ($3::text[] is null or status = any ($3))
+           and ($4 = '' or definition = $4)
+           and ($5::text[] is null or sagas.id = any ($5))) as counted
+ group by definition, status
+ order by definition, status

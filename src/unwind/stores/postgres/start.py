@@ -8,6 +8,7 @@ async with connection.transaction():
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import reduce
 from hashlib import sha256
 from itertools import takewhile
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import asyncpg
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from unwind.core.codec import fold
 from unwind.core.decide import decide
@@ -27,6 +29,7 @@ from unwind.core.state import NEW, State
 from unwind.errors import DefinitionError, IdempotencyError, InputError, UnavailableError
 from unwind.ports import Unit
 from unwind.runtime.engine import Started
+from unwind.runtime.instants import micros_of
 from unwind.runtime.keys import id_of_key
 from unwind.runtime.limits import Limits
 from unwind.runtime.unit import Decided, make_unit
@@ -48,19 +51,23 @@ async def start(
     request: bytes | None = None,
     correlation_id: str = "",
     traceparent: str = "",
+    begin_at: datetime | None = None,
 ) -> Started:
     """Accept a saga in the open transaction of `conn`, on the database where Unwind has its tables.
 
     `conn` is an asyncpg connection, or an AsyncConnection or AsyncSession of SQLAlchemy on asyncpg. The saga begins
-    when the transaction is committed, and was never there when it is rolled back. The same key is answered with the
+    when the transaction is committed, or at `begin_at` if that is later, from which its deadline counts too; it was
+    never there when the transaction is rolled back. The same key is answered with the
     saga that was accepted first; `request` is what must be the same then, by default the context as JSON.
 
     Raises IdempotencyError (same key, other request), InputError (context too large, or not to be stored),
-    DefinitionError (`on_started` raised), RejectedError (the data is refused), UnavailableError (repeat the whole
-    transaction), RuntimeError (there is no open transaction). None of them harms the transaction, as long as the
-    connection lives.
+    DefinitionError (`on_started` or an attribute raised), RejectedError (the data is refused), UnavailableError
+    (repeat the whole transaction), RuntimeError (there is no open transaction). None of them harms the transaction, as
+    long as the connection lives.
     """
     message = _opening(saga, context, key, request, correlation_id, traceparent)
+    if begin_at is not None:
+        message = replace(message, begin_at=micros_of("begin_at", begin_at))
     connection = await _driver_of(conn)
     with translated():
         async with _savepoint(connection):

@@ -1,5 +1,6 @@
 """The store on a PostgreSQL server: any number of processes may share one database."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from unwind.census import Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
@@ -27,12 +29,19 @@ from unwind.ports import (
 from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
+from unwind.stores.searched import rarest_first
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
 
 log = structlog.get_logger("unwind.stores.postgres")
 
 SQL = read_statements(Path(__file__).with_name("queries.sql"))
+_ANSWER = ")\nselect now"
+"""Where the answer of a commit begins."""
+_WRITE_FOUND, _WRITE_WINNERS_FOUND = (
+    f"), found_by as (\n{SQL[part]}\n{_ANSWER}".join(SQL[name].rsplit(_ANSWER, 1))
+    for name, part in (("write", "write_attributes"), ("write_winners", "write_attributes_of_winners"))
+)
 SETTINGS = {
     **SERVER_SETTINGS,
     # Few are asked for among many: each is looked up, whatever the planner believes of tables that grow quickly.
@@ -55,6 +64,8 @@ class PostgresStore:
         """Use `open`."""
         self._writers = writers
         self._readers = readers
+        self._counting = asyncio.Lock()
+        """One count at a time: it may take long, and the other readers are needed to carry sagas on."""
         self._now = now
 
     @classmethod
@@ -127,28 +138,38 @@ class PostgresStore:
         await _ask(self._writers, SQL["advance"], consumer, cursor)
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition) or not storable(query.live_on):
+        if not _may_be_there(query):
             return []
-        started_to = LARGEST if query.started_to is None else query.started_to
+        started_from, started_to, statuses, definition, ids = _conditions(query)
         before_at, before_id = query.before or (LARGEST - 1, "")
-        parameters = [
-            -LARGEST if query.started_from is None else query.started_from,
-            # A bound that the index understands; the pair only breaks the tie.
-            min(started_to, before_at + 1),
-            before_at,
-            before_id,
-            [status for status in query.statuses if storable(status)] if query.statuses else None,
-            query.definition,
-            query.limit,
-        ]
-        ids = [saga for saga in query.ids if storable(saga)] if query.ids else None
-        if query.live_on:
+        # A bound that the index understands; the pair only breaks the tie.
+        bounds = [started_from, min(started_to, before_at + 1), before_at, before_id]
+        parameters = [*bounds, statuses, definition, query.limit]
+        if query.attributes:
+            found = [*parameters, *_searched(query), ids, query.live_on]
+            rows = await _ask(self._readers, SQL["find_by_attribute"], *found)
+        elif query.live_on:
             rows = await _ask(self._readers, SQL["find_live"], *parameters, ids, query.live_on)
         elif query.ids:
             rows = await _ask(self._readers, SQL["find_by_id"], *parameters, ids)
         else:
             rows = await _ask(self._readers, SQL["find"], *parameters)
         return [SagaRow(*row) for row in rows]
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        if not _may_be_there(query):
+            return []
+        parameters = [*_conditions(query), to_json(amounts)]
+        if query.attributes:
+            parameters += _searched(query)
+        async with self._counting:
+            # Once: what takes too long would do so again.
+            statement = SQL["tally_by_attribute" if query.attributes else "tally"]
+            rows = await _ask(self._readers, statement, *parameters, attempts=1)
+        return [
+            Tally(definition, status, count, None if amount is None else int(amount))
+            for definition, status, count, amount in rows
+        ]
 
     async def close(self) -> None:
         await self._readers.close()
@@ -158,10 +179,34 @@ class PostgresStore:
         return None if self._now is None else self._now()
 
 
+def _may_be_there(query: Query) -> bool:
+    """What cannot be stored is not there."""
+    named = storable(query.definition) and storable(query.live_on)
+    return named and all(storable(text) for pair in query.attributes for text in pair)
+
+
+def _conditions(query: Query) -> list[Any]:
+    """Which sagas: started from, started to, statuses, definition, ids."""
+    return [
+        -LARGEST if query.started_from is None else query.started_from,
+        LARGEST if query.started_to is None else query.started_to,
+        [status for status in query.statuses if storable(status)] if query.statuses else None,
+        query.definition,
+        [saga for saga in query.ids if storable(saga)] if query.ids else None,
+    ]
+
+
+def _searched(query: Query) -> list[str]:
+    """Name and value to look up, and the others."""
+    (name, value), others = rarest_first(query.attributes)
+    return [name, value, to_json([{"name": name, "value": value} for name, value in others])]
+
+
 async def write(connection: asyncpg.Connection, batch: Batch, now: int | None) -> Committed:
     """Write a batch; `now` as told by tests. Raises the driver's errors."""
     try:
-        [row] = await connection.fetch(SQL["write"], now, *batch.together())
+        statement = _WRITE_FOUND if batch.attributes else SQL["write"]
+        [row] = await connection.fetch(statement, now, *batch.together(), *batch.attributes)
     except asyncpg.IntegrityConstraintViolationError:
         # Whatever it was: it may be of a unit that has lost.
         return await write_winners(connection, batch, now)
@@ -170,7 +215,8 @@ async def write(connection: asyncpg.Connection, batch: Batch, now: int | None) -
 
 async def write_winners(connection: asyncpg.Connection, batch: Batch, now: int | None) -> Committed:
     """The same at once by the road on which a conflict fails nothing."""
-    [row] = await connection.fetch(SQL["write_winners"], now, *batch.apart())
+    statement = _WRITE_WINNERS_FOUND if batch.attributes else SQL["write_winners"]
+    [row] = await connection.fetch(statement, now, *batch.apart(), *batch.attributes)
     return Committed(row["now"], frozenset(row["won"]))
 
 

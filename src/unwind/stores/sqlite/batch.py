@@ -72,20 +72,32 @@ class _Rows:
             for unit in units
             if (each := unit.snapshot) is not None
         ]
+        _refuse_nul([text for unit in units if unit.attributes for pair in unit.attributes for text in pair])
+        self._attributes = [
+            (unit.row.id, name, value, unit.row.started_at)
+            for unit in units
+            if unit.attributes and unit.row is not None
+            for name, value in unit.attributes
+        ]
 
     def write(self, database: sqlite3.Connection, now: int) -> None:
         for statement, parameters in _statements("append", self._appends):
             database.execute(statement, [now, *parameters])
-        beside = {"write_sagas": self._sagas, "bring_forward": self._wake_ups, "keep_snapshots": self._snapshots}
+        beside = {
+            "write_sagas": self._sagas,
+            "bring_forward": self._wake_ups,
+            "keep_snapshots": self._snapshots,
+            "write_attributes": self._attributes,
+        }
         for name, rows in beside.items():
             for statement, parameters in _statements(name, rows):
                 database.execute(statement, parameters)
 
 
-def _refuse_nul(streams: list[str]) -> None:
-    if "\0" in "".join(streams):
-        named = next(stream for stream in streams if "\0" in stream)
-        raise RejectedError(f"a stream's name cannot hold a NUL character: {named!r}")
+def _refuse_nul(texts: list[str]) -> None:
+    if "\0" in "".join(texts):
+        named = next(text for text in texts if "\0" in text)
+        raise RejectedError(f"the name of a stream, or an attribute, cannot hold a NUL character: {named!r}")
 
 
 def _saga(row: SagaRow) -> tuple[Any, ...]:

@@ -41,6 +41,13 @@ select column1, column2, column3, column4, column5
    set version = excluded.version, codec = excluded.codec, checksum = excluded.checksum, data = excluded.data
  where excluded.version > snapshots.version
 
+-- name: write_attributes
+insert into attributes (saga_id, name, value, started_at)
+select column1, column2, column3, column4
+  from (values (?, ?, ?, ?))
+ where column1 <> 0
+    on conflict (saga_id, name) do nothing
+
 -- name: load_snapshots
 select json_group_array(json_array(stream_id, version, codec, checksum, length(data))),
        coalesce(cast(group_concat(data, '') as blob), x'')
@@ -110,25 +117,25 @@ select json_group_array(json_array(name, version, json_extract(value, '$[2]')))
 
 -- name: live_others
 -- From one revision in the index to the next, whatever lies between.
-with recursive found (revision) as (
+with recursive seen (revision) as (
     select ''
      union all
     select (select sagas.revision
               from sagas
-             where sagas.status not in ('completed', 'compensated') and sagas.revision > found.revision
+             where sagas.status not in ('completed', 'compensated') and sagas.revision > seen.revision
              order by sagas.revision
              limit 1)
-      from found
-     where found.revision is not null
+      from seen
+     where seen.revision is not null
 )
 select json_group_array(json_array(
            revision,
            (select count(*)
               from (select 1
                       from sagas
-                     where sagas.status not in ('completed', 'compensated') and sagas.revision = found.revision
+                     where sagas.status not in ('completed', 'compensated') and sagas.revision = seen.revision
                      limit :most))))
-  from found
+  from seen
  where revision <> '' and revision not in (select value from json_each(:known))
 
 -- name: find
@@ -165,8 +172,74 @@ select json_group_array(json_object(
          where status not in ('completed', 'compensated') and revision = :live_on
            and started_at >= :started_from and started_at < :started_to
            and (started_at, id) < (:before_at, :before_id)
-           and (:ids = '[]' or id in (select value from json_each(:ids)))
+           and (:ids is null or id in (select value from json_each(:ids)))
            and (:statuses is null or status in (select value from json_each(:statuses)))
            and (:definition = '' or definition = :definition)
          order by started_at desc, id desc
          limit :limit)
+
+-- name: find_by_attribute
+-- Along the index of one attribute, newest first; the joins are crossed, so that the planner keeps to that order.
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select sagas.*
+          from attributes as found cross join sagas on sagas.id = found.saga_id
+         where found.name = :name and found.value = :value
+           and found.started_at >= :started_from and found.started_at < :started_to
+           and (found.started_at, found.saga_id) < (:before_at, :before_id)
+           and not exists (
+               select 1 from json_each(:others) as other
+                where not exists (select 1 from attributes as beside
+                                   where beside.saga_id = found.saga_id and beside.started_at = found.started_at
+                                     and beside.name = json_extract(other.value, '$[0]')
+                                     and beside.value = json_extract(other.value, '$[1]')))
+           and (:ids is null or found.saga_id in (select value from json_each(:ids)))
+           and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
+           and (:definition = '' or sagas.definition = :definition)
+           and (:live_on = ''
+                or (sagas.revision = :live_on and sagas.status not in ('completed', 'compensated')))
+         order by found.started_at desc, found.saga_id desc
+         limit :limit)
+
+-- name: tally
+-- Sums in two parts, of millions and what is left: one of them all may not fit into 64 bits.
+select json_group_array(json_array(definition, status, count, millions, rest))
+  from (select sagas.definition, sagas.status, count(*) as count,
+               sum(cast(amount.value as integer) / 1000000) as millions,
+               sum(cast(amount.value as integer) % 1000000) as rest
+          from sagas
+          left join attributes as amount
+            on amount.saga_id = sagas.id
+           and amount.name = (select value from json_each(:amounts) where key = sagas.definition)
+           and cast(cast(amount.value as integer) as text) = amount.value
+         where sagas.started_at >= :started_from and sagas.started_at < :started_to
+           and (:ids is null or sagas.id in (select value from json_each(:ids)))
+           and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
+           and (:definition = '' or sagas.definition = :definition)
+         group by sagas.definition, sagas.status
+         order by sagas.definition, sagas.status)
+
+-- name: tally_by_attribute
+select json_group_array(json_array(definition, status, count, millions, rest))
+  from (select sagas.definition, sagas.status, count(*) as count,
+               sum(cast(amount.value as integer) / 1000000) as millions,
+               sum(cast(amount.value as integer) % 1000000) as rest
+          from attributes as found cross join sagas on sagas.id = found.saga_id
+          left join attributes as amount
+            on amount.saga_id = sagas.id
+           and amount.name = (select value from json_each(:amounts) where key = sagas.definition)
+           and cast(cast(amount.value as integer) as text) = amount.value
+         where found.name = :name and found.value = :value
+           and found.started_at >= :started_from and found.started_at < :started_to
+           and not exists (
+               select 1 from json_each(:others) as other
+                where not exists (select 1 from attributes as beside
+                                   where beside.saga_id = found.saga_id and beside.started_at = found.started_at
+                                     and beside.name = json_extract(other.value, '$[0]')
+                                     and beside.value = json_extract(other.value, '$[1]')))
+           and (:ids is null or found.saga_id in (select value from json_each(:ids)))
+           and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
+           and (:definition = '' or sagas.definition = :definition)
+         group by sagas.definition, sagas.status
+         order by sagas.definition, sagas.status)

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: a thread that writes, a thread that reads."""
+"""The store in one SQLite file: a thread that writes, one that reads, one that counts."""
 
 import sqlite3
 import time
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from unwind.census import Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.ports import (
@@ -25,6 +26,7 @@ from unwind.ports import (
     Tail,
     Unit,
 )
+from unwind.stores.searched import rarest_first
 from unwind.stores.sqlite.batch import SQL, Batch, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
@@ -46,10 +48,11 @@ def wall_clock() -> int:
 class SQLiteStore:
     """Implements `unwind.ports.Store`. A commit is on the disk when it is answered."""
 
-    def __init__(self, writer: Lane, reader: Lane, now: Callable[[], int]) -> None:
+    def __init__(self, writer: Lane, reader: Lane, counter: Lane, now: Callable[[], int]) -> None:
         """Use `open` or `in_memory`."""
         self._writer = writer
         self._reader = reader
+        self._counter = counter
         self._now = now
 
     @classmethod
@@ -71,10 +74,14 @@ class SQLiteStore:
             writer = connect_writer(path, version)
             opened.callback(writer.close)
             reader = connect_reader(path)
+            opened.callback(reader.close)
+            counter = connect_reader(path)
             opened.pop_all()
         return cls(
             ThreadLane(f"{path.name} writer", writing(writer), writer.close),
             ThreadLane(f"{path.name} reader", reading(reader), reader.close),
+            # Of its own: who counts a million sagas must not keep those waiting that are carried on.
+            ThreadLane(f"{path.name} counter", reading(counter), counter.close),
             now,
         )
 
@@ -87,14 +94,14 @@ class SQLiteStore:
         path = Path(path)
         reader = connect_to_read(path)
         lane = ThreadLane(f"{path.name} reader", reading(reader), reader.close)
-        return cls(lane, lane, wall_clock)
+        return cls(lane, lane, lane, wall_clock)
 
     @classmethod
     def in_memory(cls, *, now: Callable[[], int]) -> "SQLiteStore":
         """The same SQL on a private database in memory. Calls never yield to the event loop: fit for virtual time."""
         database = connect_memory()
         lane = InlineLane(writing(database), database.close)
-        return cls(lane, lane, now)
+        return cls(lane, lane, lane, now)
 
     async def register(self, revisions: Sequence[tuple[str, int, str]], *, note: bool = True) -> Registered:
         asked = {"revisions": to_json(revisions)}
@@ -185,33 +192,56 @@ class SQLiteStore:
         await _run(self._writer, lambda database: database.execute(SQL["advance"], parameters).close())
 
     async def find(self, query: Query) -> Sequence[SagaRow]:
-        if not storable(query.definition) or not storable(query.live_on):
+        if not _may_be_there(query):
             return []
-        started_to = LARGEST if query.started_to is None else query.started_to
         before_at, before_id = query.before or (LARGEST - 1, "")
-        parameters = {
-            "ids": to_json([saga for saga in query.ids if storable(saga)]),
-            "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
-            "definition": query.definition,
-            "started_from": -LARGEST if query.started_from is None else query.started_from,
-            # A bound that the index understands; the pair only breaks the tie.
-            "started_to": min(started_to, before_at + 1),
-            "before_at": before_at,
-            "before_id": before_id,
-            "limit": query.limit,
-            "live_on": query.live_on,
-        }
-        statement = "find_live" if query.live_on else "find_by_id" if query.ids else "find"
+        parameters = _conditions(query) | {"before_at": before_at, "before_id": before_id, "limit": query.limit}
+        # A bound that the index understands; the pair only breaks the tie.
+        parameters["started_to"] = min(parameters["started_to"], before_at + 1)
+        parameters["live_on"] = query.live_on
+        by = "_by_attribute" if query.attributes else "_live" if query.live_on else "_by_id" if query.ids else ""
+        name = f"find{by}"
+        return await _run(
+            self._reader, lambda database: _rows.decode(database.execute(SQL[name], parameters).fetchone()[0])
+        )
 
-        def work(database: sqlite3.Connection) -> list[SagaRow]:
-            found = database.execute(SQL[statement], parameters).fetchone()
-            return _rows.decode(found[0])
-
-        return await _run(self._reader, work)
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        if not _may_be_there(query):
+            return []
+        parameters = _conditions(query) | {"amounts": to_json(amounts)}
+        name = "tally_by_attribute" if query.attributes else "tally"
+        return [
+            Tally(definition, status, count, None if millions is None else millions * 1_000_000 + rest)
+            for definition, status, count, millions, rest in await _run(
+                self._counter, lambda database: _list(database, name, parameters)
+            )
+        ]
 
     async def close(self) -> None:
+        await self._counter.close()
         await self._reader.close()
         await self._writer.close()
+
+
+def _may_be_there(query: Query) -> bool:
+    """What cannot be stored is not there."""
+    named = storable(query.definition) and storable(query.live_on)
+    return named and all(storable(text) for pair in query.attributes for text in pair)
+
+
+def _conditions(query: Query) -> dict[str, Any]:
+    """The parameters that say which sagas."""
+    conditions = {
+        "ids": to_json([saga for saga in query.ids if storable(saga)]) if query.ids else None,
+        "statuses": to_json([status for status in query.statuses if storable(status)]) if query.statuses else None,
+        "definition": query.definition,
+        "started_from": -LARGEST if query.started_from is None else query.started_from,
+        "started_to": LARGEST if query.started_to is None else query.started_to,
+    }
+    if query.attributes:
+        (name, value), others = rarest_first(query.attributes)
+        conditions |= {"name": name, "value": value, "others": to_json(others)}
+    return conditions
 
 
 def saga_of(effect_id: str) -> str:

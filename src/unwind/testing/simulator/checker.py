@@ -163,7 +163,10 @@ class Checker:
                 self.world.violate("unhandled", repr(error["exception"]))
         for saga_id, relative in self.world.relatives.items():
             model = self.models.get(saga_id)
-            if model is None or model.status in LIVE:
+            if model is None:
+                continue
+            self._check_found(saga_id)
+            if model.status in LIVE:
                 continue
             self.world.counts[f"children_{model.status}" if relative.parent else model.status] += 1
             want = 1 if model.status == "completed" else 0
@@ -179,6 +182,12 @@ class Checker:
                 self._check_effects(saga_id, step, effects, want if happened else 0)
             self._check_undo_order(saga_id, model)
             self._check_notes(saga_id, model)
+
+    def _check_found(self, saga_id: str) -> None:
+        """What was accepted can be found by what it was accepted with, whatever became of it."""
+        found = run_inline(self.world.store.find(Query(attributes=(("saga", saga_id),))))
+        if [row.id for row in found] != [saga_id]:
+            self.world.violate("not_found_by_its_attribute", saga_id, str(found))
 
     def _effects(self, saga_id: str, step: str, shape: str) -> Sequence[str]:
         if shape == "action":

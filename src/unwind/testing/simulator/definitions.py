@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from unwind.core.attributes import Attribute
 from unwind.core.events import Record
 from unwind.core.groups import ForEach, OfItem, Parallel, Part
 from unwind.core.messages import Direction
@@ -276,6 +277,7 @@ def definition(number: int) -> Saga[SimContext]:
         deadline=timedelta(seconds=rng.choice((15, 30, 1000))),
         on_started=lambda context: [note(context.saga, "started")],
         on_compensated=lambda context: [note(context.saga, "compensated")],
+        attributes={"saga": Attribute(str, lambda context: context.saga)},
     )
 
 

@@ -1,0 +1,34 @@
+"""What the read side needs of a store beside the port itself: sagas counted without being listed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from unwind.ports import Query, Store
+
+
+class Tally(Struct, frozen=True, order=True):
+    """How many sagas of one definition have one status."""
+
+    definition: str
+    status: str
+    count: int
+    amount: int | None = None
+    """Sum of the attribute that was asked for; None: no such saga has it."""
+
+
+class Census(Protocol):
+    """Counts. In a port of its own, since what drives sagas has no use for it."""
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        """Count what the query's conditions fit, whatever its page and limit; in order of definition and status.
+
+        `amounts` names an attribute for a definition: its values are added up, those that are no whole numbers apart.
+        Raises UnavailableError, also where there is too much to be counted in time.
+        """
+        ...
+
+
+class CountedStore(Store, Census, Protocol):
+    """A store with both: what every one of ours is."""

@@ -1,0 +1,12 @@
+-- What sagas can be found by: written once, in the transaction of a saga's first commit, and never changed.
+--
+-- `started_at` is the saga's own, so that a page of what has one value is a stretch of the index, however many have it.
+create table attributes (
+    started_at bigint not null,
+    saga_id    text   not null collate "C",
+    name       text   not null collate "C",
+    value      text   not null collate "C",
+    primary key (saga_id, name)
+);
+
+create index attributes_found on attributes (name, value, started_at, saga_id);
