@@ -23,7 +23,7 @@ from unwind.ports import Bus, ParticipantStore, Rate, RateLimiter, Store
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
-from unwind.runtime.limits import Limits
+from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
@@ -109,7 +109,7 @@ async def open_worker(
         _check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
-        clock, limits, telemetry = outside.clock, Limits(inbox=settings.max_waiting), Telemetry()
+        clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         store = await outside.store()
         edge = await outside.edge()
@@ -176,6 +176,16 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         service = await outside.reach("the bus", start)
         stack.push_async_callback(service.stop, grace=0)
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        inbox=settings.max_waiting,
+        circuit_after=settings.circuit_after,
+        circuit_silence=settings.circuit_silence * SECOND,
+        circuit_probe=settings.circuit_probe * SECOND,
+        circuit_ramp=settings.circuit_ramp,
+    )
 
 
 def _check_shared(settings: Settings, *, store: bool = True) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from unwind.cli.circuits import circuits
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
 from unwind.cli.terminal import version_of
@@ -11,6 +12,7 @@ from unwind.cli.terminal import version_of
 app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True)
 app.add_typer(migrate)
 app.add_typer(sagas)
+app.add_typer(circuits)
 
 
 def _show_version(wanted: bool) -> None:

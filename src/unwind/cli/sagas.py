@@ -72,7 +72,7 @@ def list_sagas(
             break
     if not as_json:
         with understood():
-            _table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
+            table(rows, "saga_id", "definition", "status", "started_at", "ended_at")
         if cursor:
             typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
 
@@ -93,10 +93,10 @@ def history(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) ->
     """Show every attempt and every act, in order."""
 
     def told(body: Any) -> None:
-        _table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+        table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
         if body["acts"]:
             typer.echo()
-            _table(body["acts"], "at", "act", "step", "actor", "reason")
+            table(body["acts"], "at", "act", "step", "actor", "reason")
 
     _tell(call("GET", url, _path(saga_id, "history")), told, as_json=as_json)
 
@@ -284,7 +284,7 @@ def _fields(body: dict[str, Any]) -> None:
             typer.echo(clean(f"{name}: {value}"))
 
 
-def _table(rows: list[dict[str, Any]], *columns: str) -> None:
+def table(rows: list[dict[str, Any]], *columns: str) -> None:
     """As wide as it is where nobody looks: what is piped on is never cut."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
+from unwind.http.circuits import circuit_routes
 from unwind.http.documentation import documentation_routes
 from unwind.http.foresight import foresight_routes
 from unwind.http.health import health_routes
@@ -98,7 +99,7 @@ def create_app(
         "telemetry": engine.telemetry,
         **(provide or {}),
     }
-    in_api = [*saga_routes, *foresight_routes, *act_routes, *routes]
+    in_api = [*saga_routes, *foresight_routes, *act_routes, *circuit_routes, *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
     documentation = documentation_routes(document(about, described, PREFIX if limiter else None))

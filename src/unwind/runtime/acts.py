@@ -79,8 +79,15 @@ def _resolve(told: Situation) -> str:
 def _skip(told: Situation) -> str:
     blocked = told.state.blocked
     if blocked is not None and blocked.direction == "undo" and blocked.step in told.state.targets:
-        return f"Leaves {blocked.step} as it is for good, names it in left_undone, and goes on."
+        return _left(blocked.step)
+    awaited = told.awaited()
+    if blocked is None and awaited is not None and awaited[0] == "undo":
+        return _left(awaited[1].step)
     return f"Leaves {_what(told)} out and goes on."
+
+
+def _left(step: str) -> str:
+    return f"Leaves {step} as it is for good, names it in left_undone, and goes on."
 
 
 def _never(_: State) -> str:

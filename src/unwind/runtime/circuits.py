@@ -51,6 +51,8 @@ class CircuitView(Struct, frozen=True):
     """Commands in a row that were not answered in time."""
     opened: int
     """How often it has opened."""
+    parked: int
+    """Sagas that this worker has parked at it, and whose time has not come."""
     next_probe: int | None
     """While it is open: when the next command may go at the earliest."""
     per_second: int | None
@@ -146,8 +148,8 @@ class Circuit:
         duration = min(max(now - self._dark_since, limits.park_least), limits.park_most)
         return now + duration - int(duration * SPREAD * jitter)
 
-    def view(self, now: int) -> CircuitView:
-        """What it is now."""
+    def view(self, now: int, parked: int = 0) -> CircuitView:
+        """What it is now; `parked` is known elsewhere."""
         self._roll(now)
         probe = None
         if self.stage == "open":
@@ -160,6 +162,7 @@ class Circuit:
             self._answered_at,
             self._unanswered,
             self.opened,
+            parked,
             probe,
             self._rate if self.stage == "ramp" else None,
         )
@@ -241,7 +244,8 @@ class Circuits:
 
     def views(self, now: int) -> tuple[CircuitView, ...]:
         """Every service that this worker has had to do with, by name."""
-        return tuple(self._circuits[service].view(now) for service in sorted(self._circuits))
+        parked = self.parked_now(now)
+        return tuple(self._circuits[service].view(now, parked[service]) for service in sorted(self._circuits))
 
     def turns(self) -> Iterator[Turn]:
         """What has happened since this was asked last."""

@@ -18,18 +18,19 @@ from unwind.core.saga import Saga
 from unwind.core.state import Blocked, ShownStatus, State, StepRun
 from unwind.runtime.acts import ACTS, May, may
 from unwind.runtime.instants import instant
+from unwind.runtime.outage_story import parked_story
 from unwind.runtime.situation import SECOND, Situation, failure, last, named, said, spoken, times_sent
 
 LATE = 30 * SECOND
 """A wake-up that was due for longer than this is no matter of load."""
-What = Literal["answer", "action", "backoff", "operator", "signal", "time", "wake-up"]
+What = Literal["answer", "action", "backoff", "operator", "outage", "signal", "time", "wake-up"]
 
 
 class WaitsFor(Struct, frozen=True):
     """What the saga waits for."""
 
     what: What
-    """An answer, the end of an action or a backoff, a signal, its time, an operator; or merely to be woken."""
+    """An answer, the end of an action, a backoff or an outage, a signal, its time, an operator; or to be woken."""
     step: str | None
     direction: Direction | None
     participant: str | None
@@ -141,6 +142,8 @@ def _now(told: Situation) -> list[str]:
     if awaited is None:
         return ["Ready to go on.", "Nothing is outstanding: it goes on as soon as the engine wakes it."]
     direction, run = awaited
+    if run.parked and run.command is not None:
+        return parked_story(told, direction, run, run.command.service)
     sentences = [_awaiting(told, direction, run)]
     failed = failure(told, direction, run.step)
     if failed is not None:
@@ -184,7 +187,9 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     if again < attempt.expires:
         sentences.append(f"It is sent again {told.within(again)}, under the same id, so that nothing happens twice.")
     attempts = told.attempts(run.step, direction)
-    if attempts is None:
+    if run.silent:
+        then = "it is parked again, unless its participant has answered others"
+    elif attempts is None:
         then = "the definition decides what follows"
     elif attempt.number < attempts:
         then = f"attempt {attempt.number + 1} follows"
@@ -192,7 +197,10 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
         then = "the saga is blocked, and the engine goes on trying"
     else:
         then = "its outcome is unknown and the saga is undone"
-    return [*sentences, f"Without an answer the attempt ends {told.within(attempt.expires)}; then {then}."]
+    sentences.append(f"Without an answer the attempt ends {told.within(attempt.expires)}; then {then}.")
+    if run.command is not None and not run.silent:
+        sentences.append(f"Should {run.command.service} answer nobody, it is parked instead: no attempt is spent.")
+    return sentences
 
 
 def _when_over(told: Situation, run: StepRun, at: int) -> str:
@@ -294,6 +302,8 @@ def _kind_and_since(told: Situation) -> tuple[What, int]:
     if run.status == "backoff":
         failed = failure(told, direction, run.step)
         return "backoff", run.attempt.at if failed is None else failed.at
+    if run.parked:
+        return "outage", run.silent
     if run.waits:
         return ("signal" if run.waits == "signal" else "time"), run.attempt.at
     return ("action" if run.command is None else "answer"), run.attempt.at

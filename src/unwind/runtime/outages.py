@@ -102,11 +102,10 @@ class Outages:
         parked = GaugeMetricFamily(
             "unwind_parked_sagas", "Sagas that this worker has parked, and whose time has not come", labels=["service"]
         )
-        counts = self._circuits.parked_now(now)
         for view in self.views(now):
             stage.add_metric([view.service], _FIGURES[view.stage])
             opened.add_metric([view.service], view.opened)
-            parked.add_metric([view.service], counts[view.service])
+            parked.add_metric([view.service], view.parked)
         return iter((stage, opened, parked))
 
     def _say(self) -> None:

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
+from unwind.core.rules import unheard
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, Store, StoredStream
@@ -25,6 +26,18 @@ class BlockedView(Struct, frozen=True):
     direction: Direction
     reason: str
     since: str
+
+
+class ParkedView(Struct, frozen=True):
+    """What is left alone for a while, since its participant answers nobody. No attempt is being spent."""
+
+    step: str
+    direction: Direction
+    participant: str
+    since: str
+    """When the attempt was first parked."""
+    until: str
+    """When it is tried again at the latest."""
 
 
 class SagaView(Struct, frozen=True):
@@ -47,6 +60,7 @@ class SagaView(Struct, frozen=True):
     blocked: BlockedView | None
     left_undone: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, whatever the status says."""
+    parked: ParkedView | None = None
 
 
 class SagaSummary(Struct, frozen=True):
@@ -165,11 +179,22 @@ def view(state: State) -> SagaView:
         paused=state.paused,
         blocked=None if blocked is None else _blocked(blocked),
         left_undone=state.left,
+        parked=_parked(state),
     )
 
 
 def _blocked(blocked: Blocked) -> BlockedView:
     return BlockedView(blocked.step, blocked.direction, blocked.reason, instant(blocked.since))
+
+
+def _parked(state: State) -> ParkedView | None:
+    found = unheard(state)
+    if found is None:
+        return None
+    direction, run = found
+    if not run.parked or run.command is None:
+        return None
+    return ParkedView(run.step, direction, run.command.service, instant(run.silent), instant(run.parked))
 
 
 def _summary(row: SagaRow) -> SagaSummary:
