@@ -72,6 +72,7 @@ class Reference:
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
         self.silent: dict[str, int] = {}
+        self.back = False
         self.heard: dict[str, bytes] = {}
         self.begins = 0
 
@@ -105,8 +106,8 @@ class Reference:
                 self.answered(message)
             case Reply():
                 self.undo_answered(message)
-            case Tick(leases=leases, held=held):
-                self.leases, self.silent = leases, held
+            case Tick(leases=leases, held=held, back=back):
+                self.leases, self.silent, self.back = leases, held, SERVICE in back
                 self.woken()
             case Cancel() if self.phase == "compensating":
                 if self.paused:
@@ -343,7 +344,7 @@ class Reference:
             self.waited(work)
         elif self.part[work.name].shape == "command":
             if work.parked:
-                if self.at >= work.parked and not self.park(work):
+                if self.back or (self.at >= work.parked and not self.park(work)):
                     work.parked, work.since = 0, self.at
             elif self.at >= work.since + TIMEOUT and not self.park(work):
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)

@@ -173,6 +173,8 @@ class Story:
                 return Tick(self.now)
             case "dark":
                 self.now = max(self.now, due(self.state, self.now) or 0) + PAUSES[one] // 10
+                if one == two:
+                    return Tick(self.now, back=frozenset((SERVICE,)))
                 return Tick(self.now, held={("elsewhere", SERVICE)[two > 0]: self.now + PAUSES[two]})
             case "tick":
                 self.worker = f"w{two % 2}"

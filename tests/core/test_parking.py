@@ -26,7 +26,7 @@ from unwind.core.events import (
 )
 from unwind.core.messages import Moment, Tick
 from unwind.core.parking import LEAST, MOST
-from unwind.core.pending import due, outstanding, pending, resend_due
+from unwind.core.pending import due, outstanding, pending, probes, resend_due
 from unwind.core.steps import SECOND, Retry
 from unwind.testing.scenario import (
     START,
@@ -87,6 +87,24 @@ def test_an_attempt_that_is_let_go_has_its_whole_time_again() -> None:
     assert scenario.state.runs[0].attempt.expires == at(120)
     scenario.at(119).nothing_happened()
     scenario.at(120).then(events=[StepFailed])
+
+
+def test_it_need_not_wait_where_its_participant_is_back() -> None:
+    scenario = parked()
+    for held, back in (({}, ("agency",)), ({"agency": FOR_GOOD}, ("agency", "bank"))):
+        tick = Tick(0, held=held, back=frozenset(back))
+        decision = decide(scenario.saga, scenario.state, tick, Moment(at(31), 0.0, "w"))
+        assert decision.events == (AttemptReleased(at(31), "flight", "do"),)
+    tick = Tick(0, back=frozenset(("bank",)))
+    assert decide(scenario.saga, scenario.state, tick, Moment(at(31), 0.0, "w")).events == ()
+
+
+def test_what_is_parked_can_be_asked_for_all_the_same() -> None:
+    [effect] = probes(parked().state)
+    assert (effect.step, effect.direction, effect.attempt) == ("flight", "do", 1)
+    assert probes(begun().state) == ()
+    assert probes(parked().at(90).state) == ()
+    assert probes(parked().when(pause()).state) == ()
 
 
 def test_one_that_is_let_go_in_vain_is_parked_again() -> None:

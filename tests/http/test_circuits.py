@@ -80,7 +80,7 @@ def test_who_answers_has_a_closed_circuit() -> None:
 
 
 def test_who_does_not_answer_has_an_open_one() -> None:
-    told = seen(up=False, elapse=45)
+    told = seen(up=False, elapse=47)
     [circuit] = told["circuits"]
     assert (told["worker"], told["hears_answers"]) == ("w1", True)
     assert (circuit["state"], circuit["opened"], circuit["answers"]) == ("open", 1, 0)
@@ -92,7 +92,7 @@ def test_who_does_not_answer_has_an_open_one() -> None:
 
 
 def test_who_is_back_is_let_in_step_by_step() -> None:
-    [circuit] = seen(up=False, elapse=45, back=17)["circuits"]
+    [circuit] = seen(up=False, elapse=47, back=5)["circuits"]
     assert circuit["state"] == "ramp"
     assert circuit["per_second"] >= 10
     assert circuit["next_probe_at"] is None

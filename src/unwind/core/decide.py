@@ -25,7 +25,8 @@ The rules of the machine:
     paused. One that says no turns the saga round; none in time does as the step says. Past the pivot both block, and
     another signal may take the place of one that was no use.
 13. An attempt whose time is up while its participant answers nobody is not spent: it is parked, for minutes at most at
-    a time, and begun anew after that. Its answer counts all the same, and so does the saga's deadline.
+    a time, and begun anew after that, or once its participant is back. Its answer counts all the same, and so does the
+    saga's deadline.
 
 What an input does to a saga stands here; what operators do, under rules A to E, in `acts.py`; how a saga moves on after
 either, in `advance.py`.
@@ -218,7 +219,7 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
     elif run.status == "backoff" and at >= run.retry_at:
         retry(draft, plan, run, direction)
     elif run.parked:
-        wake_parked(draft, run, direction, tick.held)
+        wake_parked(draft, run, direction, tick)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
         if park(draft, run, direction, tick.held):
             return

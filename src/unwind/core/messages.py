@@ -99,6 +99,8 @@ class Tick(Struct, frozen=True, gc=False):
     """Effect id → until when its runner holds it."""
     held: dict[str, int] = {}
     """Services that answer nobody, as far as the worker knows → until when to leave them alone."""
+    back: frozenset[str] = frozenset()
+    """Services that answer again: what is parked at them need not wait any longer."""
 
 
 class OperatorAct(Struct, frozen=True, gc=False):

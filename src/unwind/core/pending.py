@@ -2,7 +2,7 @@
 
 from unwind.core.effects import Effect, RunAction, SendCommand
 from unwind.core.messages import Direction
-from unwind.core.rules import deadline_holds
+from unwind.core.rules import deadline_holds, unheard
 from unwind.core.state import LIVE, State, StepRun
 
 AWAITED = frozenset(("outstanding", "backoff"))
@@ -26,6 +26,14 @@ def pending(state: State) -> tuple[Effect, ...]:
     if state.paused:
         return ()
     return tuple(effect_of(state, direction, run) for direction, run in outstanding(state))
+
+
+def probes(state: State) -> tuple[Effect, ...]:
+    """What is parked, to be asked for once more all the same: to learn whether its participant is back."""
+    found = None if state.paused else unheard(state)
+    if found is None or not found[1].parked:
+        return ()
+    return (effect_of(state, *found),)
 
 
 def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:

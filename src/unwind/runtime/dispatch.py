@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from unwind.core.effects import RunAction
+from unwind.core.effects import RunAction, SendCommand
+from unwind.core.pending import probes
 from unwind.ports import COMMANDS, Bus, Clock, Message
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.outages import Outages
@@ -27,6 +28,9 @@ class Dispatcher:
         commands: dict[str, list[Message]] = {}
         waiting = []
         for made in settled:
+            for probe in probes(made.after) if made.probe else ():
+                if isinstance(probe, SendCommand):
+                    commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
             if not made.events and not made.redrive:
                 continue
             for effect in new_effects(made):

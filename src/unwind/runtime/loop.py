@@ -135,6 +135,11 @@ class Loop:
             self._inbox.put(saga_id, Tick(token))
             self._reload_for_tick(saga_id)
 
+    def recall(self) -> None:
+        """Wake parked sagas before their time, where their participant answers again or may do so: nobody's claim."""
+        for saga_id in self.outages.recalled(self._time.now()):
+            self.tick(saga_id, 0)
+
     def _reload_for_tick(self, saga_id: str) -> None:
         """A wake-up reads the log after its claim: the cache may be older than what moved the wake-up."""
         self._ticked.add(saga_id)
@@ -297,12 +302,12 @@ class Loop:
         events: Sequence[Event] = ()
         records: Sequence[Record] = ()
         token: int | None = None
-        redrive = False
+        redrive = probe = False
         for entry in entries:
             message: Input = entry.message
             if isinstance(message, Tick):
-                token = message.token
-                message = Tick(token, dict(leases), self.outages.held(state, now, moment.jitter))
+                token = message.token or token or 0
+                message, probe = self.outages.wake(saga_id, state, Tick(token, dict(leases)), moment)
             elif isinstance(message, Reply):
                 self.outages.heard(state, message)
             decision = decide(saga, state, message, moment)
@@ -317,9 +322,7 @@ class Loop:
         if token is not None and resend_due(state, now):
             redrive = True
             self._work_done["resent"] += 1
-        if token is not None:
-            self.outages.decided(saga_id, state, events)
-        return Decided(saga, before, state, events, records, token, redrive)
+        return Decided(saga, before, state, events, records, token, redrive, probe)
 
     def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
         if state.status != "new":
@@ -364,6 +367,8 @@ class Loop:
         self._telemetry.saw([(made.saga.name, made.events) for made in settled])
         for made in settled:
             state = made.after
+            if made.token is not None:
+                self.outages.settled(state, made.events)
             if made.events and suspects:
                 suspects.pop(state.saga_id, None)
             if state.status in LIVE and self._carries_on:
@@ -379,7 +384,7 @@ class Loop:
         moves = []
         for made in ticked:
             at = due(made.after, now)
-            if at is not None and made.token is not None:
+            if at is not None and made.token:
                 moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON), made.after.version))
         if moves:
             moves.sort(key=lambda move: move.id)

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from unwind.core.effects import SendCommand
 from unwind.core.events import AttemptParked, AttemptReleased, Event
-from unwind.core.messages import CommandCall, Direction, Reply
+from unwind.core.messages import CommandCall, Direction, Moment, Reply, Tick
 from unwind.core.state import State, StepRun
 from unwind.runtime.circuits import Circuit, Circuits, CircuitView, Stage
 from unwind.runtime.limits import SECOND, Limits
@@ -27,6 +27,7 @@ class Outages:
         self._work = work
         self._answers: Counter[str] = Counter()
         """Not told to the circuits yet."""
+        self._recalled: set[str] = set()
 
     # --------------------------------------------------------------------------------------------------------- is seen
 
@@ -44,28 +45,47 @@ class Outages:
             self._answers.clear()
             self._say()
 
-    def decided(self, saga_id: str, state: State, events: Sequence[Event]) -> None:
-        """What a wake-up made of a saga."""
+    def settled(self, state: State, events: Sequence[Event]) -> None:
+        """What a wake-up made of a saga, and is durable."""
         for event in events:
             if isinstance(event, AttemptParked):
                 self._work["attempts_parked"] += 1
                 run = state.undo if event.direction == "undo" else state.run(event.step)
                 if run is not None and run.command is not None:
-                    self._circuits.parked(saga_id, run.command.service, event.until)
+                    self._circuits.parked(state.saga_id, run.command.service, event.direction, event.until)
 
     # ------------------------------------------------------------------------------------------------------- is decided
 
-    def held(self, state: State, now: int, jitter: float) -> dict[str, int]:
-        """Which services a wake-up of this saga is to leave alone, and until when. It is counted as it is asked."""
+    def recalled(self, now: int) -> list[str]:
+        """Parked sagas to wake before their time, since their participant is back; or one, to see whether it is."""
         self.tell(now)
-        held = {}
-        for direction, run, command in _asked(state):
-            circuit = self._circuits.of(command.service)
-            if _passes(circuit, direction, run, now):
-                continue
-            held[command.service] = circuit.park_until(now, jitter)
+        recalled = self._circuits.recalled(now)
+        self._recalled.update(recalled)
         self._say()
-        return held
+        return recalled
+
+    def wake(self, saga_id: str, state: State, tick: Tick, moment: Moment) -> tuple[Tick, bool]:
+        """A wake-up with what is known of the saga's participants; and whether to probe one. It is counted as asked."""
+        self.tell(moment.at)
+        recalled = saga_id in self._recalled
+        self._recalled.discard(saga_id)
+        held: dict[str, int] = {}
+        back: set[str] = set()
+        probe = False
+        for direction, run, command in _asked(state):
+            circuit, now = self._circuits.of(command.service), moment.at
+            if not run.parked:
+                if not _passes(circuit, run, now):
+                    held[command.service] = circuit.park_until(now, moment.jitter)
+            elif recalled or now >= run.parked:
+                goes = circuit.admits(direction, now)
+                if goes and circuit.stage != "open":
+                    back.add(command.service)
+                else:
+                    held[command.service] = circuit.park_until(now, moment.jitter)
+                    probe = goes
+        self._say()
+        return Tick(tick.token, tick.leases, held, frozenset(back)), probe
 
     @property
     def all_answer(self) -> bool:
@@ -114,11 +134,9 @@ class Outages:
             say(f"circuit_{turn.after}", service=turn.service, before=turn.before, silent_s=turn.silent_for // SECOND)
 
 
-def _passes(circuit: Circuit, direction: Direction, run: StepRun, now: int) -> bool:
-    """Whether a wake-up may do with what is asked for as if its participant answered."""
+def _passes(circuit: Circuit, run: StepRun, now: int) -> bool:
+    """Whether a wake-up may do with what was asked for as if its participant answered."""
     attempt = run.attempt
-    if run.parked:
-        return now < run.parked or circuit.admits(direction, now)
     expired = attempt.expires is not None and now >= attempt.expires
     if expired or now >= attempt.at + attempt.resend:
         circuit.unanswered(attempt.at, now, expired=expired)
