@@ -263,7 +263,7 @@ def saga_is_in_two_batches() -> Patches:
     def speculating(self: Any, *args: Any) -> Any:
         made = right(self, *args)
         if made is not None and made.events:
-            self._cache[made.after.saga_id] = made.after
+            self._cache.keep(made.after)
         return made
 
     def take(self: inbox.Inbox, limit: int) -> inbox.Batch:
@@ -290,7 +290,9 @@ def unknown_commit_is_believed() -> Patches:
         return await right(self, decided, now)
 
     def disbelieve(self: Any, batch: inbox.Batch) -> None:
-        self._cache.update({saga_id: state for saga_id, state in self.believed.items() if saga_id in batch})
+        for saga_id, state in self.believed.items():
+            if saga_id in batch:
+                self._cache.keep(state)
         self._inbox.release(batch)
 
     return [swap(loop.Loop, "_commit", commit), swap(loop.Loop, "_disbelieve", disbelieve)]

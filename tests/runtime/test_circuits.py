@@ -101,6 +101,7 @@ def test_it_never_opens_where_it_is_told_not_to() -> None:
         circuit.unanswered(at(0), at(seconds), expired=True)
     assert circuit.stage == "closed"
     assert circuit.admits("do", at(1_000))
+    assert not circuit.holds(at(10), at(5), at(40)), "nor does it heed what another worker has seen"
 
 
 # ---------------------------------------------------------------------------------------------------------------- open

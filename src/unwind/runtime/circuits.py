@@ -127,7 +127,7 @@ class Circuit:
         this worker has heard: another worker, or this one in its life before, knew more.
         """
         self._roll(now)
-        unheard = silent > 0 and (self._answered_at or 0) < silent
+        unheard = silent > 0 and (self._answered_at or 0) < silent and self._limits.circuit_after > 0
         return self.stage != "closed" or begun < self._cleared_at or unheard
 
     def admits(self, direction: Direction, now: int) -> bool:
