@@ -255,9 +255,7 @@ class Circuits:
                 group = self._parked.get((service, direction), {})
                 for saga_id in list(islice(group, room)):
                     until = group.pop(saga_id)
-                    if (
-                        circuit.stage == "open"
-                    ):  # it is asked as a probe, stays parked, and is the last to be asked next
+                    if circuit.stage == "open":  # a probe: it stays parked, and is asked last next time
                         group[saga_id] = until
                     chosen.append(saga_id)
                     room -= 1

@@ -29,7 +29,7 @@ from unwind.runtime.dispatch import Dispatcher
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
-from unwind.runtime.outages import Outages
+from unwind.runtime.outages import RECALL, Outages
 from unwind.runtime.state_cache import StateCache
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
@@ -138,7 +138,7 @@ class Loop:
     def recall(self) -> None:
         """Wake parked sagas before their time, where their participant answers again or may do so: nobody's claim."""
         for saga_id in self.outages.recalled(self._time.now()):
-            self.tick(saga_id, 0)
+            self.tick(saga_id, RECALL)
 
     def _reload_for_tick(self, saga_id: str) -> None:
         """A wake-up reads the log after its claim: the cache may be older than what moved the wake-up."""
@@ -306,8 +306,8 @@ class Loop:
         for entry in entries:
             message: Input = entry.message
             if isinstance(message, Tick):
-                token = message.token or token or 0
-                message, probe = self.outages.wake(saga_id, state, Tick(token, dict(leases)), moment)
+                token = message.token or token or RECALL
+                message, probe = self.outages.wake(state, Tick(message.token, dict(leases)), moment)
             elif isinstance(message, Reply):
                 self.outages.heard(state, message)
             decision = decide(saga, state, message, moment)
@@ -384,7 +384,7 @@ class Loop:
         moves = []
         for made in ticked:
             at = due(made.after, now)
-            if at is not None and made.token:
+            if at is not None and made.token is not None and made.token != RECALL:
                 moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON), made.after.version))
         if moves:
             moves.sort(key=lambda move: move.id)

@@ -15,6 +15,8 @@ from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.unit import Decided
 
 _FIGURES: dict[Stage, int] = {"closed": 0, "ramp": 1, "open": 2}
+RECALL = 0
+"""Token of a wake-up that nobody has claimed: a parked saga is woken before its time."""
 log = structlog.get_logger("unwind.outages")
 
 
@@ -27,7 +29,6 @@ class Outages:
         self._work = work
         self._answers: Counter[str] = Counter()
         """Not told to the circuits yet."""
-        self._recalled: set[str] = set()
 
     # --------------------------------------------------------------------------------------------------------- is seen
 
@@ -60,15 +61,12 @@ class Outages:
         """Parked sagas to wake before their time, since their participant is back; or one, to see whether it is."""
         self.tell(now)
         recalled = self._circuits.recalled(now)
-        self._recalled.update(recalled)
         self._say()
         return recalled
 
-    def wake(self, saga_id: str, state: State, tick: Tick, moment: Moment) -> tuple[Tick, bool]:
+    def wake(self, state: State, tick: Tick, moment: Moment) -> tuple[Tick, bool]:
         """A wake-up with what is known of the saga's participants; and whether to probe one. It is counted as asked."""
         self.tell(moment.at)
-        recalled = saga_id in self._recalled
-        self._recalled.discard(saga_id)
         held: dict[str, int] = {}
         back: set[str] = set()
         probe = False
@@ -77,7 +75,7 @@ class Outages:
             if not run.parked:
                 if not _passes(circuit, run, now):
                     held[command.service] = circuit.park_until(now, moment.jitter)
-            elif recalled or now >= run.parked:
+            elif tick.token == RECALL or now >= run.parked:
                 goes = circuit.admits(direction, now)
                 if goes and circuit.stage != "open":
                     back.add(command.service)
