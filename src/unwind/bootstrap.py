@@ -25,7 +25,7 @@ from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
-from unwind.runtime.limits import Limits
+from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
@@ -113,7 +113,7 @@ async def open_worker(
         _check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
-        clock, limits, telemetry = outside.clock, Limits(inbox=settings.max_waiting), Telemetry()
+        clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         truth = await outside.store()
         store: Store = truth
@@ -209,6 +209,16 @@ async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        inbox=settings.max_waiting,
+        circuit_after=settings.circuit_after,
+        circuit_silence=settings.circuit_silence * SECOND,
+        circuit_probe=settings.circuit_probe * SECOND,
+        circuit_ramp=settings.circuit_ramp,
+    )
 
 
 def _check_shared(settings: Settings, *, store: bool = True) -> None:

@@ -26,6 +26,10 @@ _OUR_NAMES = (
     "UNWIND_MAX_WAITING",
     "UNWIND_RATE_LIMIT",
     "UNWIND_RATE_BURST",
+    "UNWIND_CIRCUIT_AFTER",
+    "UNWIND_CIRCUIT_SILENCE",
+    "UNWIND_CIRCUIT_PROBE",
+    "UNWIND_CIRCUIT_RAMP",
     "UNWIND_URL",  # of the `sagas` commands; a process that serves shares their environment
 )
 _SQLITE = "sqlite:///"
@@ -99,6 +103,14 @@ class Settings(Struct, frozen=True):
     """Calls per second for each client of the API, reads and writes apart; 0: no limit."""
     rate_burst: int = 0
     """Calls that may come at once."""
+    circuit_after: int = 3
+    """Commands in a row that a service leaves unanswered before its circuit opens; 0: it never does."""
+    circuit_silence: int = 10
+    """Seconds for which nobody of the service has answered by then."""
+    circuit_probe: int = 5
+    """Seconds between two commands that are let go while the circuit is open."""
+    circuit_ramp: int = 10
+    """Commands let go in the first second after the service has answered."""
     variables: Mapping[str, str] = _VARIABLES
     """Which variable decided a field, to be named when what it says cannot be used."""
 
@@ -130,6 +142,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         max_waiting=_whole(given, "UNWIND_MAX_WAITING", 10_000, 1, 10_000_000),
         rate_limit=rate_limit,
         rate_burst=_whole(given, "UNWIND_RATE_BURST", 2 * rate_limit, min(1, rate_limit), 2 * _MAX_RATE),
+        circuit_after=_whole(given, "UNWIND_CIRCUIT_AFTER", 3, 0, 10_000),
+        circuit_silence=_whole(given, "UNWIND_CIRCUIT_SILENCE", 10, 1, 3_600),
+        circuit_probe=_whole(given, "UNWIND_CIRCUIT_PROBE", 5, 1, 3_600),
+        circuit_ramp=_whole(given, "UNWIND_CIRCUIT_RAMP", 10, 1, 100_000),
         variables=_deciding(given),
     )
 

@@ -7,9 +7,11 @@ import typer.main
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import fields
 
+from unwind.cli.circuits import circuits
 from unwind.cli.sagas import sagas
 from unwind.http.acts import act_routes
 from unwind.http.bulk import BulkRequest, bulk_routes
+from unwind.http.circuits import circuit_routes
 from unwind.http.filters import SagaFilter
 from unwind.http.foresight import foresight_routes
 from unwind.http.openapi import docs_of
@@ -37,6 +39,14 @@ def named(route: HTTPRouteHandler) -> str:
     _, _, *rest = path.split("/")
     said = [part for part in rest if "{" not in part]
     return OTHERWISE.get(said[0], said[0]) if said else ("show" if rest else "list")
+
+
+def test_what_one_process_knows_of_participants_has_a_command_of_its_own() -> None:
+    group: Any = typer.main.get_command(circuits)
+    [route] = circuit_routes
+    assert route.paths == {f"/{group.name}"}
+    assert not docs_of(route).parameters
+    assert {option.lstrip("-") for parameter in group.params for option in parameter.opts} >= {"url", "json"}
 
 
 def options(command: str, *groups: str) -> set[str]:

@@ -48,7 +48,7 @@ def test_down_asks_since_data_is_lost(path: Path) -> None:
         assert f"{path}: back from schema {HEAD} to {HEAD - 1}, and what it held is lost" in refused.output
         assert migrate(path, "status").exit_code == 0
     assert migrate(path, "down", typed="y\n").output.endswith(f"{path}: schema {HEAD} → {HEAD - 1}\n")
-    assert migrate(path, "up", "--to", "1").exit_code == 0
+    assert migrate(path, "down", "--to", "1", "--yes").exit_code == 0
     assert migrate(path, "down", "--to", "0", "--yes").output == f"{path}: schema 1 → 0\n"
     assert migrate(path, "down", "--yes").output == f"{path}: schema 0 already\n"
 

@@ -238,3 +238,35 @@ async def test_each_stops_in_bounded_time_though_its_servers_are_down(
         for part in shop.parts.values():
             _, errors = part.process.communicate(timeout=WITHIN)
             assert (part.process.returncode, "Traceback" in errors) == (0, False), errors
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+async def test_orders_sit_out_an_outage_that_is_longer_than_all_their_attempts(
+    opened: Open, settings: Settings
+) -> None:
+    # A shipment has one attempt of 30 seconds: without its service, orders would be undone by then.
+    with opened(settings) as shop:
+        shop.start(*(part for part in PARTS if part != "shipment"))
+        http, worker = shop.parts["api"].http, shop.parts["worker"].http
+        placed = [shop.place(ORDER) for _ in range(10)]
+
+        async def parked() -> bool | None:
+            shown = [http.get(location).json()["parked"] for location in placed]
+            return True if all(each and each["participant"] == "shipment" for each in shown) else None
+
+        await eventually(parked, 60)
+        explained = http.get(f"{placed[0]}/explain").json()["headline"]
+        assert explained.startswith("Parked for")
+        assert 'unwind_circuit_state{service="shipment"} 2.0' in worker.get("/metrics").text
+        shop.start("shipment")
+
+        async def over() -> bool | None:
+            statuses = {http.get(location).json()["status"] for location in placed}
+            return True if statuses == {"completed"} else None
+
+        await eventually(over, 90)
+        for location in placed:
+            entries = http.get(f"{location}/history").json()["history"]
+            assert [(entry["status"], entry["attempt"]) for entry in entries] == [("completed", 1)] * 4
+        assert http.get("/api/v1/circuits").json()["hears_answers"] is False

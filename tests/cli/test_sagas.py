@@ -12,6 +12,7 @@ from tests.cli.conftest import Server, serving
 from tests.eventually import eventually
 from typer.testing import CliRunner, Result
 
+from unwind.cli.api import Answer
 from unwind.cli.main import app
 from unwind.cli.sagas import sagas
 from unwind.http.acts import act_routes
@@ -206,3 +207,33 @@ async def test_what_people_wrote_does_nothing_to_the_terminal(
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "[red]" in shown
+
+
+# ------------------------------------------------------------------------------------------------------------ circuits
+
+
+def circuits(server: Server, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["circuits", *arguments], env={"UNWIND_URL": server.url})
+
+
+@pytest.mark.usefixtures("completed")
+def test_who_answers_is_told(server: Server) -> None:
+    told = circuits(server)
+    assert (told.exit_code, told.stderr) == (0, "")
+    lines = {line.split()[0]: line.split()[1] for line in told.stdout.splitlines()}
+    assert lines == {"service": "state", "inventory": "closed", "payment": "closed", "shipment": "closed"}
+    told = circuits(server, "--json")
+    assert json.loads(told.stdout)["hears_answers"] is True
+
+
+def test_where_nobody_answers_the_circuits_are_not_known() -> None:
+    told = CliRunner().invoke(app, ["circuits", "--url", "http://127.0.0.1:9"])
+    assert (told.exit_code, told.stdout) == (3, "")
+
+
+def test_a_process_that_hears_no_answers_says_where_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"worker": "api-1", "hears_answers": False, "circuits": []}
+    monkeypatch.setattr("unwind.cli.circuits.call", lambda *_: Answer("", body))
+    told = CliRunner().invoke(app, ["circuits"])
+    assert told.exit_code == 0
+    assert told.stderr == "api-1 leaves answers to the workers: ask their /metrics\n"

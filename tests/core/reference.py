@@ -135,6 +135,7 @@ class Reference:
         self.at, self.deadline, self.worker = 0, 0, ""
         self.leases: dict[str, int] | None = None
         self.silent: dict[str, int] = {}
+        self.back: frozenset[str] = frozenset()
         self.heard: dict[str, bytes] = {}
         self.begins = 0
 
@@ -184,8 +185,8 @@ class Reference:
                 self.settle()
             case Reply():
                 self.undo_answered(message)
-            case Tick(leases=leases, held=held):
-                self.leases, self.silent = leases, held
+            case Tick(leases=leases, held=held, back=back):
+                self.leases, self.silent, self.back = leases, held, back
                 self.woken()
                 self.settle()
             case Cancel() if self.phase == "compensating":
@@ -508,7 +509,8 @@ class Reference:
             self.waited(work)
         elif self.part[work.name].shape == "command":
             if work.parked:
-                if self.at >= work.parked and not self.turning and not self.park(work, direction):
+                back = f"saga-1/{work.name}/{direction}" in self.back
+                if not self.turning and (back or (self.at >= work.parked and not self.park(work, direction))):
                     work.parked, work.since = 0, self.at
             elif self.at >= work.since + TIMEOUT and not self.park(work, direction):
                 (self.attempt_over if direction == "do" else self.undo_attempt_over)(work)

@@ -224,7 +224,10 @@ class Story:
                 return Tick(self.now)
             case "dark":
                 self.now = max(self.now, due(self.state, self.now) or 0) + PAUSES[one] // 10
-                return Tick(self.now, held=self.dark(self.now + PAUSES[two]) if two else {"saga-1/x/do": self.now})
+                dark = self.dark(self.now + PAUSES[two])
+                if one == two:
+                    return Tick(self.now, back=frozenset(dark))
+                return Tick(self.now, held=dark if two else {"saga-1/x/do": self.now})
             case "tick":
                 self.worker = f"w{two % 2}"
                 self.now += PAUSES[one]

@@ -6,6 +6,7 @@ import pytest
 from tests.core.trips import BOOKED, Booked, Trip, booking, errand, pivotal, trip
 
 from unwind.core.decide import decide
+from unwind.core.effects import SendCommand
 from unwind.core.events import (
     AttemptParked,
     AttemptReleased,
@@ -26,7 +27,7 @@ from unwind.core.events import (
 )
 from unwind.core.messages import Moment, Tick
 from unwind.core.parking import LEAST, MOST
-from unwind.core.pending import due, outstanding, pending, resend_due
+from unwind.core.pending import due, outstanding, pending, probes, resend_due
 from unwind.core.steps import SECOND, Retry
 from unwind.testing.scenario import (
     START,
@@ -87,6 +88,26 @@ def test_an_attempt_that_is_let_go_has_its_whole_time_again() -> None:
     assert scenario.state.runs[0].attempt.expires == at(120)
     scenario.at(119).nothing_happened()
     scenario.at(120).then(events=[StepFailed])
+
+
+def test_it_need_not_wait_where_its_participant_is_back() -> None:
+    scenario = parked()
+    for held, back in (({}, ("flight",)), ({"saga-1/flight/do": FOR_GOOD}, ("flight", "hotel"))):
+        tick = Tick(0, held=held, back=frozenset(f"saga-1/{step}/do" for step in back))
+        decision = decide(scenario.saga, scenario.state, tick, Moment(at(31), 0.0, "w"))
+        assert decision.events == (AttemptReleased(at(31), "flight", "do"),)
+    tick = Tick(0, back=frozenset(("saga-1/hotel/do",)))
+    assert decide(scenario.saga, scenario.state, tick, Moment(at(31), 0.0, "w")).events == ()
+
+
+def test_what_is_parked_can_be_asked_for_all_the_same() -> None:
+    asked = ("saga-1/flight/do",)
+    [effect] = probes(parked().state, asked)
+    assert isinstance(effect, SendCommand)
+    assert (effect.step, effect.direction, effect.attempt) == ("flight", "do", 1)
+    assert probes(begun().state, asked) == ()
+    assert probes(parked().at(90).state, asked) == ()
+    assert probes(parked().when(pause()).state, asked) == probes(parked().state, ()) == ()
 
 
 def test_one_that_is_let_go_in_vain_is_parked_again() -> None:

@@ -41,7 +41,7 @@ WRONG_STEPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: booking(""), "needs `name"),
     (lambda: booking("a/b"), "without '/'"),
     (lambda: booking("a\nb"), "printable"),
-    (Shapeless, "derive it from CommandStep, ActionStep, RecordStep, SignalStep or SleepStep"),
+    (Shapeless, "derive it from CommandStep, ActionStep, RecordStep, SagaStep, SignalStep or SleepStep"),
     (Commandless, "define `execute`"),
     (Runless, "define `run`"),
     (Recordless, "define `record`"),

@@ -107,3 +107,4 @@ def steps_on(every: list[Input], place: Place) -> Iterator[tuple[Input, int, str
     yield from ((message, place.now, "w1") for message in every)
     yield from ((Tick(0), now, worker) for now in times(place) for worker in ("w1", "w2"))
     yield from ((Tick(0, held=dict.fromkeys(EFFECTS, now)), now, "w1") for now in times(place))
+    yield Tick(0, back=frozenset(EFFECTS)), place.now, "w1"

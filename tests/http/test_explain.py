@@ -33,6 +33,7 @@ from unwind.ports import Message
 from unwind.runtime.acts import ACTS
 from unwind.runtime.engine import Engine
 from unwind.runtime.explain import explain
+from unwind.runtime.limits import Limits
 from unwind.runtime.queries import Queries
 from unwind.runtime.situation import spoken
 
@@ -48,14 +49,18 @@ class Told:
         elapse: float = 0.5,
         knows: bool = True,
         sweeps: bool = True,
+        parks: bool = True,
     ) -> None:
-        """`answer` None: the participant is down. `acts`: operators' calls, and seconds that pass, in turn."""
+        """`answer` None: the participant is down. `acts`: operators' calls, and seconds that pass, in turn.
+
+        Unless it `parks`, attempts at a participant that is down are spent.
+        """
         self.saga_id = ""
         self.acts = acts
 
         @virtual
         async def happen() -> None:
-            rig = Rig(saga)
+            rig = Rig(saga, limits=Limits(circuit_after=3 if parks else 0))
             if answer is not None:
                 await rig.agency(answer)
             engine = await rig.launch(sweeps=sweeps)
@@ -71,7 +76,7 @@ class Told:
     def ask(self, what: str = "explain") -> Any:
         async def asked() -> httpx.Response:
             async with client_of(self.app) as client:
-                return await client.get(f"/api/v1/sagas/{self.saga_id}/{what}")
+                return await client.get(f"/api/v1/sagas/{self.saga_id}/{what}".rstrip("/"))
 
         response = asyncio.run(asked())
         assert response.status_code == 200, response.text
@@ -120,6 +125,7 @@ def test_a_participant_that_is_down() -> None:
     assert told["sentences"] == [
         "It is sent again in 3 s, under the same id, so that nothing happens twice.",
         "Without an answer the attempt ends in 8 s; then attempt 2 follows.",
+        "Should agency answer nobody, it is parked instead: no attempt is spent.",
     ]
     assert told["waits_for"] == {
         "what": "answer",
@@ -144,14 +150,61 @@ def test_it_counts_as_many_sends_as_there_were() -> None:
 
     for seconds in (1, 7, 13, 24):
         sent.clear()
-        assert Told(trip(), listening, elapse=seconds).ask()["waits_for"]["sent"] == len(sent)
+        assert Told(trip(), listening, elapse=seconds, parks=False).ask()["waits_for"]["sent"] == len(sent)
 
 
 def test_the_last_attempt_says_that_everything_is_undone_after_it() -> None:
-    told = Told(trip(), None, elapse=52).ask()
+    told = Told(trip(), None, elapse=52, parks=False).ask()
     assert "attempt 2 of 2" in told["headline"]
     assert "Attempt 1 failed 22 s ago: no answer in time." in told["sentences"]
-    assert told["sentences"][-1].endswith("; then its outcome is unknown and the saga is undone.")
+    assert told["sentences"][-2].endswith("; then its outcome is unknown and the saga is undone.")
+
+
+def test_an_outage() -> None:
+    told = Told(trip(), silent("hotel/do"), elapse=130).ask()
+    assert told["headline"] == "Parked for 100 s: agency does not answer, and hotel waits until it does."
+    assert told["sentences"] == [
+        f"agency was first asked for it 2 minutes ago ({instant_after(0)}), and was silent to others too.",
+        "No attempt is being spent: it is still attempt 1 of 2.",
+        "It is tried again in 110 s, by itself; an answer that comes before that counts.",
+        "If its participant will never come back, a person may resolve it by hand, as what is blocked.",
+    ]
+    assert (told["waits_for"]["what"], told["waits_for"]["participant"]) == ("outage", "agency")
+    assert told["waits_for"]["since"] == instant_after(30)
+    assert told["status"] == "running"
+    assert possible(told) == {"cancel", "pause", "resume", "retry", "resolve"}
+
+
+def test_an_undo_that_is_parked() -> None:
+    told = Told(trip(), silent("hotel/do", "hotel/undo"), cancel, 40, elapse=1).ask()
+    assert told["headline"] == "Parked for 10 s: agency does not answer, and the undo of hotel waits until it does."
+    assert consequence(told, "skip") == "Leaves hotel as it is for good, names it in left_undone, and goes on."
+
+
+def test_one_that_was_parked_and_is_asked_again() -> None:
+    async def another(engine: Engine, _: str) -> None:
+        await engine.start(saga, Trip())
+
+    saga = trip()
+    told = Told(saga, silent("hotel/do"), another, 5, elapse=65).ask()
+    assert told["headline"].startswith("Waiting for agency to answer hotel for")
+    assert told["sentences"][-1].endswith("; then it is parked again, unless its participant has answered others.")
+
+
+def test_the_detail_says_that_it_is_parked() -> None:
+    told = Told(trip(), silent("hotel/do"), elapse=130)
+    shown = told.ask("")
+    assert shown["parked"] == {
+        "step": "hotel",
+        "direction": "do",
+        "participant": "agency",
+        "since": instant_after(30),
+        "until": shown["parked"]["until"],
+    }
+    assert Told(trip(), reply).ask("")["parked"] is None
+    acts = told.ask("history")["acts"]
+    assert {act["act"] for act in acts} == {"parked"}
+    assert [entry["status"] for entry in told.ask("history")["history"]] == ["completed", "running"]
 
 
 def test_a_backoff() -> None:
@@ -181,7 +234,7 @@ def test_a_compensation_whose_participant_is_down() -> None:
     assert told["status"] == "compensating"
     assert told["headline"].startswith("Waiting for agency to answer the undo of hotel for 20 s: attempt 1 of 2, sent")
     assert told["sentences"][-1] == "It turned round 20 s ago because ada cancelled it: the customer called."
-    blocked = Told(trip(), silent("hotel/do", "hotel/undo"), cancel, 700, elapse=1).ask()
+    blocked = Told(trip(), silent("hotel/do", "hotel/undo"), cancel, 700, elapse=1, parks=False).ask()
     assert "The reason: attempt 2 failed: no answer in time." in blocked["sentences"]
     assert blocked["waits_for"]["sent"] == 9, "seven times in its attempt, and two at the cap"
 

@@ -28,6 +28,7 @@ def answers() -> list[Any]:
     return [
         down.ask(),
         down.ask("plan"),
+        Told(trip(), silent("hotel/do"), elapse=130).ask(),
         Told(trip(), unlucky, elapse=130).ask(),
         Told(trip(), silent("hotel/do"), pause, 240, elapse=1).ask(),
         Told(trip(booking("flight"), approval("boss"), booking("car")), reply, elapse=22).ask(),
@@ -37,7 +38,7 @@ def answers() -> list[Any]:
 
 def test_what_the_guide_shows_is_what_the_api_answers() -> None:
     shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)]
-    assert len(shown) == 6
+    assert len(shown) == 7
     for part, whole in zip(shown, answers(), strict=True):
         assert {"headline", "ahead"} & part.keys()
         assert part == {key: whole[key] for key in part}

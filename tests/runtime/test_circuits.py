@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.core.chance import TRIED
 
 from unwind.core.messages import Direction
-from unwind.runtime.circuits import LATER, SOON, STEPS, Circuit, Circuits, Turn
+from unwind.runtime.circuits import LATER, MOST, SOON, STEPS, Circuit, Circuits, Turn
 from unwind.runtime.limits import SECOND, Limits
 
 LIMITS = Limits()
@@ -101,6 +101,7 @@ def test_it_never_opens_where_it_is_told_not_to() -> None:
         circuit.unanswered(at(0), at(seconds), expired=True)
     assert circuit.stage == "closed"
     assert circuit.admits("do", at(1_000))
+    assert not circuit.holds(at(10), at(5), at(40)), "nor does it heed what another worker has seen"
 
 
 # ---------------------------------------------------------------------------------------------------------------- open
@@ -274,14 +275,51 @@ def test_parked_sagas_are_counted_until_their_time_comes_and_only_so_many_are_re
     circuits = Circuits(Limits(cache=2))
     circuits.of("stock")
     assert circuits.parked_now(at(0)) == {"stock": 0}
-    circuits.parked("s1", "stock", at(10))
-    circuits.parked("s1", "stock", at(20))
-    circuits.parked("s2", "stock", at(30))
+    circuits.parked("s1", "stock", "do", at(10))
+    circuits.parked("s1", "stock", "do", at(20))
+    circuits.parked("s2", "stock", "do", at(30))
     assert circuits.parked_now(at(0)) == {"stock": 2}
     assert circuits.parked_now(at(25)) == {"stock": 1}
-    circuits.parked("s3", "stock", at(30))
-    circuits.parked("s4", "stock", at(30))
+    circuits.parked("s3", "stock", "do", at(30))
+    circuits.parked("s4", "stock", "do", at(30))
     assert circuits.parked_now(at(26)) == {"stock": 2}
+
+
+def silenced() -> Circuits:
+    """Open since second 30, with an undo parked after two steps."""
+    circuits = Circuits(LIMITS)
+    for _ in range(3):
+        circuits.of("stock").unanswered(at(0), at(30), expired=True)
+    for name, direction in (("s1", "do"), ("s2", "do"), ("u1", "undo")):
+        circuits.parked(name, "stock", direction, at(300))  # type: ignore[arg-type]
+    return circuits
+
+
+def test_while_it_is_open_one_saga_after_another_is_recalled_as_a_probe() -> None:
+    circuits, asked = silenced(), []
+    for seconds in range(30, 60, 5):
+        recalled = circuits.recalled(at(seconds))
+        asked += recalled
+        assert all(circuits.of("stock").admits("undo", at(seconds)) for _ in recalled)
+    assert asked == ["u1"] * 5, "undos first, however often"
+    assert circuits.parked_now(at(60)) == {"stock": 3}, "they stay parked"
+
+
+def test_in_the_ramp_parked_sagas_are_recalled_undos_first_and_forgotten() -> None:
+    circuits = silenced()
+    for number in range(20):
+        circuits.parked(f"t{number}", "stock", "do", at(300))
+    circuits.of("stock").answered(1, at(40))
+    assert circuits.recalled(at(40)) == ["u1", "s1", "s2", *(f"t{number}" for number in range(7))]
+    assert circuits.parked_now(at(40)) == {"stock": 13}
+
+
+def test_once_it_is_closed_all_are_recalled_in_bounded_portions() -> None:
+    circuits = Circuits(LIMITS)
+    circuits.of("stock").answered(1, at(0))
+    for number in range(MOST + 10):
+        circuits.parked(f"s{number}", "stock", "do", at(300))
+    assert [len(circuits.recalled(at(1))) for _ in range(3)] == [MOST, 10, 0]
 
 
 def test_the_next_probe_is_told() -> None:

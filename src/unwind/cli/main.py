@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from unwind.cli.check import check
+from unwind.cli.circuits import circuits
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
 from unwind.cli.terminal import version_of
@@ -13,6 +14,7 @@ app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=Tr
 app.add_typer(migrate)
 app.add_typer(sagas)
 app.command()(check)
+app.add_typer(circuits)
 
 
 def _show_version(wanted: bool) -> None:

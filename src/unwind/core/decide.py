@@ -29,7 +29,8 @@ The rules of the machine:
     failures are unknown outcomes. Then the saga turns round. A cancel or the deadline waits for none of it.
 14. The items of a `ForEach` are asked for once and recorded; each step of each item is a step like any other.
 15. An attempt whose time is up while its participant answers nobody is not spent: it is parked, for minutes at most at
-    a time, and begun anew after that. Its answer counts all the same, and so does the saga's deadline.
+    a time, and begun anew after that, or once its participant is back. Its answer counts all the same, and so does the
+    saga's deadline.
 16. A saga may be the doing of another one's step: its completion is the step's yes, its compensation the no, or the
     end of the undo. Only so may one that is completed be undone; one that was not begun yet never will be.
 
@@ -257,7 +258,7 @@ def _tick_run(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) 
         if draft.state.turning is None:
             retry(draft, plan, run, direction)
     elif run.parked:
-        wake_parked(draft, run, direction, tick.held)
+        wake_parked(draft, run, direction, tick)
     elif run.status == "outstanding" and attempt.expires is not None and at >= attempt.expires:
         if park(draft, run, direction, tick.held):
             return

@@ -154,6 +154,8 @@ def _forecast(saga: Saga[Any], plan: StepPlan, state: State) -> StepAhead:
             command = command_call(question, ask(question, plan.step.execute, context))
         except AuthorError as error:
             note = f"not to be told yet: {error.reason}"
+    elif plan.shape == "saga":
+        note = f"begins a saga {plan.step.saga.name}"
     return StepAhead(plan.name, plan.kind, plan.shape, plan.guarded, "waiting", command, forecast=True, note=note)
 
 

@@ -111,6 +111,8 @@ class Tick(Struct, frozen=True, gc=False):
     held: dict[str, int] = {}
     """Effect id of what is asked of a participant that answers nobody, as far as the worker knows → until when to leave
     it alone."""
+    back: frozenset[str] = frozenset()
+    """Effect ids of what is parked at a participant that answers again: it need not wait any longer."""
 
 
 class OperatorAct(Struct, frozen=True, gc=False):

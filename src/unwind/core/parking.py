@@ -35,8 +35,13 @@ def park(draft: Draft, run: StepRun, direction: m.Direction, held: Mapping[str, 
     return True
 
 
-def wake_parked(draft: Draft, run: StepRun, direction: m.Direction, held: Mapping[str, int]) -> None:
-    """What time does to a parked attempt: once its time has come it is parked again, or begun anew."""
-    anew = draft.at >= run.parked and draft.state.turning is None
-    if anew and not park(draft, run, direction, held):
+def wake_parked(draft: Draft, run: StepRun, direction: m.Direction, tick: m.Tick) -> None:
+    """What a wake-up does to a parked attempt: once its time has come it is parked again, or begun anew.
+
+    It is begun anew before that where its participant is back.
+    """
+    if draft.state.turning is not None:
+        return
+    back = m.effect_id(draft.state.saga_id, run.step, direction) in tick.back
+    if back or (draft.at >= run.parked and not park(draft, run, direction, tick.held)):
         draft.emit(e.AttemptReleased(draft.at, run.step, direction))

@@ -1,8 +1,10 @@
 """What a state asks for: the effects to have in flight, and when to wake the saga at the latest."""
 
+from collections.abc import Collection
+
 from unwind.core.effects import Effect, RunAction, RunSaga, SendCommand, TellParent
-from unwind.core.messages import Direction
-from unwind.core.rules import deadline_holds, settling
+from unwind.core.messages import Direction, effect_id
+from unwind.core.rules import deadline_holds, settling, unheard
 from unwind.core.state import AWAITED, LIVE, State, StepRun
 
 
@@ -25,6 +27,17 @@ def pending(state: State) -> tuple[Effect, ...]:
     if state.paused:
         return ()
     return tuple(effect_of(state, direction, run) for direction, run in outstanding(state))
+
+
+def probes(state: State, wanted: Collection[str]) -> tuple[Effect, ...]:
+    """What is parked of these effects, to be asked for all the same: to learn whether its participant is back."""
+    if state.paused:
+        return ()
+    return tuple(
+        effect_of(state, direction, run)
+        for direction, run in unheard(state)
+        if run.parked and effect_id(state.saga_id, run.step, direction) in wanted
+    )
 
 
 def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:

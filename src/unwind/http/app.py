@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.bulk import bulk_routes
+from unwind.http.circuits import circuit_routes
 from unwind.http.documentation import documentation_routes
 from unwind.http.filters import documented
 from unwind.http.foresight import foresight_routes
@@ -109,7 +110,8 @@ def create_app(
         "bulk": bulk,
         **(provide or {}),
     }
-    in_api = [*saga_routes, *foresight_routes, *act_routes, *(bulk_routes if bulk else ()), *routes]
+    about_sagas = [*saga_routes, *foresight_routes, *act_routes, *circuit_routes]
+    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
     documentation = documentation_routes(

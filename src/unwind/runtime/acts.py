@@ -60,6 +60,8 @@ def _driven(told: Situation, direction: Direction, run: StepRun) -> str:
         return f"Ends the backoff and tries {what} again now: attempt {run.attempt.number + 1}{of}."
     if run.waits:
         return f"Leaves {what} to wait on."
+    if run.child:
+        return f"Looks after the saga of {what} now; that goes on by itself."
     if run.command is None:
         return f"Leaves {what} to run on."
     return f"Sends {what} again now, under the same id, with a new timeout; harmless to repeat."
@@ -80,9 +82,9 @@ def _resolve(told: Situation) -> str:
 
 
 def _skip(told: Situation) -> str:
-    blocked = told.state.blocked
-    if blocked is not None and blocked.direction == "undo" and blocked.step in told.state.targets:
-        what = blocked.step if len(told.state.blocks) == 1 else _what(told, SkipStep)
+    undos = [step for direction, step in in_need(told.state, SkipStep) if direction == "undo"]
+    if undos and undos[0] in told.state.targets:
+        what = undos[0] if len(undos) == 1 else _what(told, SkipStep)
         return f"Leaves {what} as it is for good, names it in left_undone, and goes on."
     return f"Leaves {_what(told, SkipStep)} out and goes on."
 

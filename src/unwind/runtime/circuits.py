@@ -11,6 +11,7 @@ time, and no saga: what is parked always wakes.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 from msgspec import Struct
@@ -19,11 +20,15 @@ from unwind.core.messages import Direction
 from unwind.runtime.limits import SECOND, Limits
 
 Stage = Literal["closed", "open", "ramp"]
+DIRECTIONS: tuple[Direction, Direction] = ("undo", "do")
+"""What goes first, goes first."""
 STEPS = 7
 """Seconds with answers from the beginning of a ramp to its end."""
 SPREAD = 0.2
 """Share of its time by which a parked attempt may wake earlier: what was parked as one must not wake as one."""
 SOON = SECOND
+MOST = 256
+"""Sagas that are recalled at a time."""
 LATER = 8 * SECOND
 """Bounds of how long the ramp parks what it has no room for."""
 
@@ -51,6 +56,8 @@ class CircuitView(Struct, frozen=True):
     """Commands in a row that were not answered in time."""
     opened: int
     """How often it has opened."""
+    parked: int
+    """Sagas that this worker has parked at it, and whose time has not come."""
     next_probe: int | None
     """While it is open: when the next command may go at the earliest."""
     per_second: int | None
@@ -120,7 +127,7 @@ class Circuit:
         this worker has heard: another worker, or this one in its life before, knew more.
         """
         self._roll(now)
-        unheard = silent > 0 and (self._answered_at or 0) < silent
+        unheard = silent > 0 and (self._answered_at or 0) < silent and self._limits.circuit_after > 0
         return self.stage != "closed" or begun < self._cleared_at or unheard
 
     def admits(self, direction: Direction, now: int) -> bool:
@@ -138,6 +145,11 @@ class Circuit:
             self._undos_first_until = self._slot + 2 * self._slot_length
         return False
 
+    def room(self, now: int) -> int:
+        """How many commands may go now."""
+        self._roll(now)
+        return MOST if self.stage == "closed" else min(self._left, MOST)
+
     def park_until(self, now: int, jitter: float) -> int:
         """Until when to leave an attempt alone: longer the longer the participant has been silent; soon in the ramp."""
         if self.stage != "open":
@@ -146,8 +158,8 @@ class Circuit:
         duration = min(max(now - self._dark_since, limits.park_least), limits.park_most)
         return now + duration - int(duration * SPREAD * jitter)
 
-    def view(self, now: int) -> CircuitView:
-        """What it is now."""
+    def view(self, now: int, parked: int = 0) -> CircuitView:
+        """What it is now; `parked` is known elsewhere."""
         self._roll(now)
         probe = None
         if self.stage == "open":
@@ -160,6 +172,7 @@ class Circuit:
             self._answered_at,
             self._unanswered,
             self.opened,
+            parked,
             probe,
             self._rate if self.stage == "ramp" else None,
         )
@@ -210,7 +223,8 @@ class Circuits:
         self._limits = limits
         self._circuits: dict[str, Circuit] = {}
         self._turns: list[Turn] = []
-        self._parked: dict[str, tuple[str, int]] = {}
+        self._parked: dict[tuple[str, Direction], dict[str, int]] = {}
+        """Sagas that this worker has parked, at whom, and until when."""
 
     def of(self, service: str) -> Circuit:
         """The circuit of a service, closed where nothing is known of it."""
@@ -224,24 +238,42 @@ class Circuits:
         """Whether a circuit is not closed."""
         return any(circuit.stage != "closed" for circuit in self._circuits.values())
 
-    def parked(self, saga_id: str, service: str, until: int) -> None:
-        """A saga was parked by this worker. Only so many are remembered, to be counted."""
-        self._parked.pop(saga_id, None)
-        self._parked[saga_id] = (service, until)
-        if len(self._parked) > self._limits.cache:
-            del self._parked[next(iter(self._parked))]
+    def parked(self, saga_id: str, service: str, direction: Direction, until: int) -> None:
+        """A saga was parked by this worker. Only so many are remembered; the others wake when their time has come."""
+        group = self._parked.setdefault((service, direction), {})
+        group.pop(saga_id, None)
+        group[saga_id] = until
+        if len(group) > self._limits.cache:
+            del group[next(iter(group))]
+
+    def recalled(self, now: int) -> list[str]:
+        """Sagas to wake before their time: as many as may send now, undos first, and who has waited longest."""
+        chosen: list[str] = []
+        for service, circuit in self._circuits.items():
+            room = circuit.room(now)
+            for direction in DIRECTIONS:
+                group = self._parked.get((service, direction), {})
+                for saga_id in list(islice(group, room)):
+                    until = group.pop(saga_id)
+                    if circuit.stage == "open":  # a probe: it stays parked, and is asked last next time
+                        group[saga_id] = until
+                    chosen.append(saga_id)
+                    room -= 1
+        return chosen
 
     def parked_now(self, now: int) -> dict[str, int]:
         """How many sagas this worker has parked, by service, and whose time has not come."""
-        self._parked = {saga_id: parked for saga_id, parked in self._parked.items() if parked[1] > now}
         counts = dict.fromkeys(self._circuits, 0)
-        for service, _ in self._parked.values():
-            counts[service] += 1
+        for (service, direction), group in self._parked.items():
+            left = {saga_id: until for saga_id, until in group.items() if until > now}
+            self._parked[service, direction] = left
+            counts[service] += len(left)
         return counts
 
     def views(self, now: int) -> tuple[CircuitView, ...]:
         """Every service that this worker has had to do with, by name."""
-        return tuple(self._circuits[service].view(now) for service in sorted(self._circuits))
+        parked = self.parked_now(now)
+        return tuple(self._circuits[service].view(now, parked[service]) for service in sorted(self._circuits))
 
     def turns(self) -> Iterator[Turn]:
         """What has happened since this was asked last."""

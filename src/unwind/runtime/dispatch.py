@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from unwind.core.effects import RunAction, RunSaga, SendCommand, TellParent
 from unwind.core.messages import Input
+from unwind.core.pending import probes
 from unwind.ports import COMMANDS, Bus, Clock, Message
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.families import to_child, to_parent
@@ -41,6 +42,9 @@ class Dispatcher:
         commands: dict[str, list[Message]] = {}
         waiting = []
         for made in settled:
+            for probe in probes(made.after, made.probed) if made.probed else ():
+                if isinstance(probe, SendCommand):
+                    commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
             if not made.events and not made.redrive:
                 continue
             for effect in new_effects(made):

@@ -24,6 +24,7 @@ from unwind.errors import (
     UnavailableError,
 )
 from unwind.ports import Bus, Clock, Query, Registered, Store
+from unwind.runtime.circuits import CircuitView
 from unwind.runtime.instants import micros_of
 from unwind.runtime.limits import Limits
 from unwind.runtime.loop import Loop
@@ -82,6 +83,9 @@ class Engine:
         self.revisions = [saga.revision for saga in sagas]
         """What this worker knows: `name@version#hash` of each definition."""
         self.searchable = searchable(sagas)
+        self.worker = worker
+        self.carries_on = replies
+        """Whether it hears the answers of participants; else others do."""
         self._store = store
         self._new_id = new_id
         self._stopping = False
@@ -303,6 +307,10 @@ class Engine:
         if len(bytes(payload)) > self.limits.payload:
             raise InputError(f"the signal has more than {self.limits.payload} bytes", "payload")
         return await self._control(saga_id, Signal(step, payload, signal_id, actor), "payload")
+
+    def circuits(self) -> tuple[CircuitView, ...]:
+        """Which participants answer, as far as this worker has seen."""
+        return self.loop.circuits()
 
     async def _control(self, saga_id: str, message: Input, field: str = "") -> State:
         # By its row: other streams live in the same log, and are no sagas.

@@ -19,19 +19,22 @@ from unwind.core.rules import deadline_holds
 from unwind.core.saga import Saga
 from unwind.core.state import Blocked, ShownStatus, State, StepRun
 from unwind.runtime.acts import ACTS, May, may
+from unwind.runtime.families import child_id
 from unwind.runtime.instants import instant
+from unwind.runtime.outage_story import parked_story
 from unwind.runtime.situation import SECOND, Situation, failure, last, named, said, spoken, times_sent
 
 LATE = 30 * SECOND
 """A wake-up that was due for longer than this is no matter of load."""
-What = Literal["answer", "action", "backoff", "operator", "signal", "time", "wake-up"]
+What = Literal["answer", "saga", "action", "backoff", "operator", "outage", "signal", "time", "wake-up"]
 
 
 class WaitsFor(Struct, frozen=True):
     """What the saga waits for."""
 
     what: What
-    """An answer, the end of an action or a backoff, a signal, its time, an operator; or merely to be woken."""
+    """An answer, the end of a saga, an action, a backoff or an outage, a signal, its time, an operator; or to be woken.
+    """
     step: str | None
     direction: Direction | None
     participant: str | None
@@ -170,6 +173,9 @@ def _now(told: Situation) -> list[str]:
             f"{len(several)} things are under way: {', '.join(named(way, run.step) for way, run in several)}."
         )
     for direction, run in several:
+        if run.parked and run.command is not None:
+            sentences += parked_story(told, direction, run, run.command.service)
+            continue
         sentences.append(_awaiting(told, direction, run))
         failed = failure(told, direction, run.step)
         if failed is not None:
@@ -190,6 +196,9 @@ def _awaiting(told: Situation, direction: Direction, run: StepRun) -> str:
         return f"Waiting for the signal {run.step} for {since}."
     if run.waits == "sleep":
         return f"{run.step} lets time pass, for {since} so far."
+    if run.child:
+        whose = f"saga {child_id(told.state.saga_id, run.step)} ({run.child})"
+        return f"Waiting for {since} for the {whose} to be {'completed' if direction == 'do' else 'undone'}."
     if run.command is not None:
         sent = times_sent(told, run) or 1
         times = "once" if sent == 1 else f"{sent} times"
@@ -203,6 +212,8 @@ def _awaiting(told: Situation, direction: Direction, run: StepRun) -> str:
 
 def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> list[str]:
     attempt = run.attempt
+    if run.child:
+        return ["How that one is, its own explanation says; it has no time limit here."]
     if attempt.expires is None:
         held = told.within(attempt.at + attempt.lease)
         return [f"If its worker is gone, another takes it over, {held} at the earliest."]
@@ -215,6 +226,8 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     attempts = told.attempts(run.step, direction)
     if told.state.turning is not None:
         then = "its outcome is unknown, and it is undone like the others"
+    elif run.silent:
+        then = "it is parked again, unless its participant has answered others"
     elif attempts is None:
         then = "the definition decides what follows"
     elif attempt.number < attempts:
@@ -223,7 +236,10 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
         then = "the saga is blocked, and the engine goes on trying"
     else:
         then = "its outcome is unknown and the saga is undone"
-    return [*sentences, f"Without an answer the attempt ends {told.within(attempt.expires)}; then {then}."]
+    sentences.append(f"Without an answer the attempt ends {told.within(attempt.expires)}; then {then}.")
+    if run.command is not None and not run.silent:
+        sentences.append(f"Should {run.command.service} answer nobody, it is parked instead: no attempt is spent.")
+    return sentences
 
 
 def _when_over(told: Situation, run: StepRun, at: int) -> str:
@@ -254,6 +270,7 @@ def _turned(told: Situation) -> list[str]:
         "guard": f"the guard of {turn.step} said no{because}",
         "cancelled": f"{turn.actor} cancelled it{because}",
         "deadline": "its deadline passed",
+        "unwound": "the step that it is the doing of is undone",
     }
     return [f"It turned round {told.ago(turn.at)} ago because {whys[turn.cause]}."]
 
@@ -311,7 +328,7 @@ def _waits_for(told: Situation) -> WaitsFor | None:
 
 def _waits_for_run(told: Situation, direction: Direction, run: StepRun) -> WaitsFor:
     what, since = _kind_of(told, direction, run)
-    participant = run.command.service if run.command else None
+    participant = run.command.service if run.command and not run.child else None
     attempts, sent = told.attempts(run.step, direction), times_sent(told, run)
     return WaitsFor(what, run.step, direction, participant, instant(since), run.attempt.number, attempts, sent)
 
@@ -331,6 +348,10 @@ def _kind_of(told: Situation, direction: Direction, run: StepRun) -> tuple[What,
     if run.status == "backoff":
         failed = failure(told, direction, run.step)
         return "backoff", run.attempt.at if failed is None else failed.at
+    if run.parked:
+        return "outage", run.silent
     if run.waits:
         return ("signal" if run.waits == "signal" else "time"), run.attempt.at
+    if run.child:
+        return "saga", run.attempt.at
     return ("action" if run.command is None else "answer"), run.attempt.at

@@ -29,7 +29,7 @@ from unwind.runtime.dispatch import Dispatcher
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
-from unwind.runtime.outages import Outages
+from unwind.runtime.outages import RECALL, Outages
 from unwind.runtime.state_cache import StateCache
 from unwind.runtime.suspects import Suspects
 from unwind.runtime.telemetry import Telemetry
@@ -40,6 +40,7 @@ log = structlog.get_logger("unwind.loop")
 SOON = SECOND // 20
 """The least distance of a wake-up that is moved on: a saga that is due and cannot move must not spin."""
 NOTHING = StoredStream(None, ())
+NONE_PROBED: frozenset[str] = frozenset()
 NO_LEASES: Mapping[str, int] = {}
 Answers = list[tuple[str, Waiter, Decision]]
 """To be given once the saga's unit is durable."""
@@ -134,6 +135,11 @@ class Loop:
         if not self._suspects.holds(saga_id):
             self._inbox.put(saga_id, Tick(token))
             self._reload_for_tick(saga_id)
+
+    def recall(self) -> None:
+        """Wake parked sagas before their time, where their participant answers again or may do so: nobody's claim."""
+        for saga_id in self.outages.recalled(self._time.now()):
+            self.tick(saga_id, RECALL)
 
     def _reload_for_tick(self, saga_id: str) -> None:
         """A wake-up reads the log after its claim: the cache may be older than what moved the wake-up."""
@@ -297,12 +303,13 @@ class Loop:
         events: Sequence[Event] = ()
         records: Sequence[Record] = ()
         token: int | None = None
-        redrive = False
+        redrive, probed = False, NONE_PROBED
         for entry in entries:
             message: Input = entry.message
             if isinstance(message, Tick):
-                token = message.token
-                message = Tick(token, dict(leases), self.outages.held(state, now, moment.jitter))
+                token = message.token or token or RECALL
+                message, more = self.outages.wake(state, Tick(message.token, dict(leases)), moment)
+                probed = probed | more
             elif isinstance(message, Reply):
                 self.outages.heard(state, message)
             decision = decide(saga, state, message, moment)
@@ -312,16 +319,13 @@ class Loop:
             if not decision.events and isinstance(message, Reply):
                 self._work_done["replies_without_effect"] += 1
             redrive = redrive or isinstance(message, (Resume, RetryStep))
-            if state.parent and state.status not in LIVE:  # whoever asks what became of it is told again
-                redrive = True
+            redrive = redrive or (state.parent != "" and state.status not in LIVE)  # its parent is told again
             if entry.waiter is not None:
                 answers.append((saga_id, entry.waiter, decision))
         if token is not None and resend_due(state, now):
             redrive = True
             self._work_done["resent"] += 1
-        if token is not None:
-            self.outages.decided(saga_id, state, events)
-        return Decided(saga, before, state, events, records, token, redrive)
+        return Decided(saga, before, state, events, records, token, redrive, probed)
 
     def _definition(self, state: State, entries: list[Entry]) -> Saga[Any] | None:
         if state.status != "new":
@@ -367,6 +371,8 @@ class Loop:
         self._telemetry.saw([(made.saga.name, made.events) for made in settled])
         for made in settled:
             state = made.after
+            if made.token is not None:
+                self.outages.settled(state, made.events)
             if made.events and suspects:
                 suspects.pop(state.saga_id, None)
             if state.status in LIVE and self._carries_on:
@@ -382,7 +388,7 @@ class Loop:
         moves = []
         for made in ticked:
             at = due(made.after, now)
-            if at is not None and made.token is not None:
+            if at is not None and made.token is not None and made.token != RECALL:
                 moves.append(Move(made.after.saga_id, made.token, max(at, now + SOON), made.after.version))
         if moves:
             moves.sort(key=lambda move: move.id)

@@ -8,13 +8,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from unwind.core.effects import SendCommand
 from unwind.core.events import AttemptParked, AttemptReleased, Event
-from unwind.core.messages import CommandCall, Direction, Reply, effect_id
+from unwind.core.messages import CommandCall, Direction, Moment, Reply, Tick, effect_id
 from unwind.core.state import State, StepRun
 from unwind.runtime.circuits import Circuit, Circuits, CircuitView, Stage
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.unit import Decided
 
 _FIGURES: dict[Stage, int] = {"closed": 0, "ramp": 1, "open": 2}
+RECALL = 0
+"""Token of a wake-up that nobody has claimed: a parked saga is woken before its time."""
 log = structlog.get_logger("unwind.outages")
 
 
@@ -44,31 +46,49 @@ class Outages:
             self._answers.clear()
             self._say()
 
-    def decided(self, saga_id: str, state: State, events: Sequence[Event]) -> None:
-        """What a wake-up made of a saga."""
+    def settled(self, state: State, events: Sequence[Event]) -> None:
+        """What a wake-up made of a saga, and is durable."""
         for event in events:
             if isinstance(event, AttemptParked):
                 self._work["attempts_parked"] += 1
                 run = state.undo_of(event.step) if event.direction == "undo" else state.run(event.step)
                 if run is not None and run.command is not None:
-                    self._circuits.parked(saga_id, run.command.service, event.until)
+                    self._circuits.parked(state.saga_id, run.command.service, event.direction, event.until)
 
     # ------------------------------------------------------------------------------------------------------- is decided
 
-    def held(self, state: State, now: int, jitter: float) -> dict[str, int]:
-        """Which effects a wake-up of this saga is to leave alone, and until when. It is counted as it is asked.
+    def recalled(self, now: int) -> list[str]:
+        """Parked sagas to wake before their time, since their participant is back; or one, to see whether it is."""
+        self.tell(now)
+        recalled = self._circuits.recalled(now)
+        self._say()
+        return recalled
+
+    def wake(self, state: State, tick: Tick, moment: Moment) -> tuple[Tick, set[str]]:
+        """A wake-up with what is known of the saga's participants; and what to probe. It is counted as it is asked.
 
         By effect, not by participant: of two that one saga asks of the same one, one may be the probe.
         """
-        self.tell(now)
-        held = {}
+        self.tell(moment.at)
+        held: dict[str, int] = {}
+        back: set[str] = set()
+        probed: set[str] = set()
+        now = moment.at
         for direction, run, command in _asked(state):
-            circuit = self._circuits.of(command.service)
-            if _passes(circuit, direction, run, now):
-                continue
-            held[effect_id(state.saga_id, run.step, direction)] = circuit.park_until(now, jitter)
+            circuit, effect = self._circuits.of(command.service), effect_id(state.saga_id, run.step, direction)
+            if not run.parked:
+                if not _passes(circuit, run, now):
+                    held[effect] = circuit.park_until(now, moment.jitter)
+            elif tick.token == RECALL or now >= run.parked:
+                goes = circuit.admits(direction, now)
+                if goes and circuit.stage != "open":
+                    back.add(effect)
+                    continue
+                held[effect] = circuit.park_until(now, moment.jitter)
+                if goes:
+                    probed.add(effect)
         self._say()
-        return held
+        return Tick(tick.token, tick.leases, held, frozenset(back)), probed
 
     @property
     def all_answer(self) -> bool:
@@ -105,11 +125,10 @@ class Outages:
         parked = GaugeMetricFamily(
             "unwind_parked_sagas", "Sagas that this worker has parked, and whose time has not come", labels=["service"]
         )
-        counts = self._circuits.parked_now(now)
         for view in self.views(now):
             stage.add_metric([view.service], _FIGURES[view.stage])
             opened.add_metric([view.service], view.opened)
-            parked.add_metric([view.service], counts[view.service])
+            parked.add_metric([view.service], view.parked)
         return iter((stage, opened, parked))
 
     def _say(self) -> None:
@@ -118,11 +137,9 @@ class Outages:
             say(f"circuit_{turn.after}", service=turn.service, before=turn.before, silent_s=turn.silent_for // SECOND)
 
 
-def _passes(circuit: Circuit, direction: Direction, run: StepRun, now: int) -> bool:
-    """Whether a wake-up may do with what is asked for as if its participant answered."""
+def _passes(circuit: Circuit, run: StepRun, now: int) -> bool:
+    """Whether a wake-up may do with what was asked for as if its participant answered."""
     attempt = run.attempt
-    if run.parked:
-        return now < run.parked or circuit.admits(direction, now)
     expired = attempt.expires is not None and now >= attempt.expires
     if expired or now >= attempt.at + attempt.resend:
         circuit.unanswered(attempt.at, now, expired=expired)

@@ -13,10 +13,12 @@ from unwind.census import CountedStore, Tally
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
+from unwind.core.rules import unheard
 from unwind.core.saga import version_in
 from unwind.core.state import NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, StoredStream
+from unwind.runtime.families import child_id
 from unwind.runtime.history import History, tell
 from unwind.runtime.instants import instant, instant_or_none
 
@@ -28,6 +30,25 @@ class BlockedView(Struct, frozen=True):
     direction: Direction
     reason: str
     since: str
+
+
+class ParkedView(Struct, frozen=True):
+    """What is left alone for a while, since its participant answers nobody. No attempt is being spent."""
+
+    step: str
+    direction: Direction
+    participant: str
+    since: str
+    """When the attempt was first parked."""
+    until: str
+    """When it is tried again at the latest."""
+
+
+class RelativeView(Struct, frozen=True):
+    """Another saga, and the step that joins them."""
+
+    saga_id: str
+    step: str
 
 
 class SagaView(Struct, frozen=True):
@@ -48,8 +69,13 @@ class SagaView(Struct, frozen=True):
     deadline: str | None
     paused: bool
     blocked: BlockedView | None
+    parent: RelativeView | None = None
+    """The saga whose step this one is the doing of."""
+    children: tuple[RelativeView, ...] = ()
+    """The sagas that are the doing of its own steps, so far as they have begun."""
     left_undone: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, whatever the status says."""
+    parked: ParkedView | None = None
 
 
 class SagaSummary(Struct, frozen=True):
@@ -164,12 +190,27 @@ def view(state: State) -> SagaView:
         deadline=instant_or_none(state.deadline),
         paused=state.paused,
         blocked=None if blocked is None else _blocked(blocked),
+        parent=_parent(state),
+        children=tuple(RelativeView(child_id(state.saga_id, run.step), run.step) for run in state.runs if run.child),
         left_undone=state.left,
+        parked=_parked(state),
     )
+
+
+def _parent(state: State) -> RelativeView | None:
+    saga_id, _, step = state.parent.rpartition("/")
+    return RelativeView(saga_id, step) if state.parent else None
 
 
 def _blocked(blocked: Blocked) -> BlockedView:
     return BlockedView(blocked.step, blocked.direction, blocked.reason, instant(blocked.since))
+
+
+def _parked(state: State) -> ParkedView | None:
+    for direction, run in unheard(state):
+        if run.parked and run.command is not None:
+            return ParkedView(run.step, direction, run.command.service, instant(run.silent), instant(run.parked))
+    return None
 
 
 def _summary(row: SagaRow) -> SagaSummary:

@@ -34,6 +34,7 @@ class Sweeper:
         engine, limits = self._engine, self._engine.limits
         if engine.loop.backlog >= limits.inbox:
             return 0
+        engine.loop.recall()
         try:
             claimed = await self._store.claim(limits.claim, limits.claim_push, engine.revisions)
         except UnavailableError as error:

@@ -38,6 +38,8 @@ class Decided(Struct, gc=False):
     """The wake-up's token when one of the inputs was a tick."""
     redrive: bool
     """Whether everything outstanding is to be sent again, not only what is new."""
+    probed: frozenset[str] = frozenset()
+    """Whether what is parked is to be sent too, to learn whether its participant is back."""
 
 
 def make_unit(decided: Decided, now: int, push: int) -> Unit:

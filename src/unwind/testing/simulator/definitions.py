@@ -232,6 +232,7 @@ def small(service: str, timeout: timedelta) -> Saga[SimContext]:
         ],
         on_started=lambda context: [note(context.saga, "started")],
         on_compensated=lambda context: [note(context.saga, "compensated")],
+        attributes={"saga": Attribute(str, lambda context: context.saga)},
     )
 
 

@@ -222,8 +222,8 @@ class Model(Order):
 
     def _AttemptReleased(self, event: e.AttemptReleased) -> None:  # noqa: N802
         run = self._asked(event)
-        if self.paused or not run["parked"] or event.at < run["parked"]:
-            raise Law("released_before_its_time")
+        if self.paused or not run["parked"]:
+            raise Law("released_what_is_not_parked")
         self._anew(run, event.at)
 
     def _asked(self, event: e.AttemptParked | e.AttemptReleased) -> dict[str, Any]:
