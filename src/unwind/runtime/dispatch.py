@@ -27,17 +27,19 @@ class Dispatcher:
         outages.tell(now)
         commands: dict[str, list[Message]] = {}
         waiting = []
+        all_answer = outages.all_answer
         for made in settled:
-            for probe in probes(made.after) if made.probe else ():
-                if isinstance(probe, SendCommand):
-                    commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
+            if made.probe:
+                for probe in probes(made.after):
+                    if isinstance(probe, SendCommand):
+                        commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
             if not made.events and not made.redrive:
                 continue
             for effect in new_effects(made):
                 if isinstance(effect, RunAction):
                     if effect.runner == self._worker:
                         self._pool.submit(made.saga, effect, started)
-                elif outages.all_answer:
+                elif all_answer:
                     commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
                 else:
                     waiting.append((made, effect))

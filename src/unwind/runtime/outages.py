@@ -27,16 +27,19 @@ class Outages:
         """`work` is the telemetry's."""
         self._circuits = Circuits(limits)
         self._work = work
-        self._answers: Counter[str] = Counter()
+        self._answers: dict[str, int] = {}
         """Not told to the circuits yet."""
 
     # --------------------------------------------------------------------------------------------------------- is seen
 
     def heard(self, state: State, reply: Reply) -> None:
         """An answer came, whatever it says: its participant is alive."""
-        run = state.undo if reply.direction == "undo" else state.run(reply.step)
-        if run is not None and run.command is not None and run.step == reply.step:
-            self._answers[run.command.service] += 1
+        run = state.undo if reply.direction == "undo" else state.runs[-1] if state.runs else None
+        if run is None or run.step != reply.step:  # late, as few are
+            run = state.run(reply.step)
+        if run is not None and run.command is not None:
+            service = run.command.service
+            self._answers[service] = self._answers.get(service, 0) + 1
 
     def tell(self, now: int) -> None:
         """The answers of a batch go to the circuits, before anything is asked of them."""
