@@ -9,6 +9,7 @@ import structlog
 from litestar import get
 from structlog.testing import capture_logs
 from tests.core.trips import trip
+from tests.eventually import eventually
 from tests.http.conftest import ORDER, Shop, check_problem
 
 from unwind.buses.memory import MemoryBus
@@ -194,6 +195,10 @@ async def test_a_process_that_only_is_watched_answers_nothing_else() -> None:
 async def test_metrics_are_in_the_form_that_prometheus_reads(shop: Shop) -> None:
     saga_id = (await shop.order()).json()["saga_id"]
     await shop.until(saga_id, "completed")
-    response = await shop.http.get("/metrics")
+
+    async def counted() -> httpx.Response | None:  # a moment after the store can show it
+        response = await shop.http.get("/metrics")
+        return response if 'saga_completed_total{definition="order_saga"} 1.0' in response.text.splitlines() else None
+
+    response = await eventually(counted, 10)
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert 'saga_completed_total{definition="order_saga"} 1.0' in response.text.splitlines()

@@ -10,7 +10,7 @@ SCHEDULES = 400
 """The quick share; `make simulate` runs 20 000."""
 
 FOUND_AT = {
-    "compensation_gives_up": 1_300,
+    "compensation_gives_up": 950,
     "failure_counts_for_any_attempt": 110,
     "refusal_after_the_pivot_compensates": 70,
     "row_is_compared_with_the_state_before": 1_410,

@@ -41,10 +41,12 @@ class Dispatcher:
         outages.tell(now)
         commands: dict[str, list[Message]] = {}
         waiting = []
+        all_answer = outages.all_answer
         for made in settled:
-            for probe in probes(made.after, made.probed) if made.probed else ():
-                if isinstance(probe, SendCommand):
-                    commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
+            if made.probed:
+                for probe in probes(made.after, made.probed):
+                    if isinstance(probe, SendCommand):
+                        commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
             if not made.events and not made.redrive:
                 continue
             for effect in new_effects(made):
@@ -53,7 +55,7 @@ class Dispatcher:
                         self._pool.submit(made.saga, effect, started)
                 elif not isinstance(effect, SendCommand):
                     self._to_relatives(effect, made)
-                elif outages.all_answer:
+                elif all_answer:
                     commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
                 else:
                     waiting.append((made, effect))

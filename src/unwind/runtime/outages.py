@@ -27,16 +27,22 @@ class Outages:
         """`work` is the telemetry's."""
         self._circuits = Circuits(limits)
         self._work = work
-        self._answers: Counter[str] = Counter()
+        self._answers: dict[str, int] = {}
         """Not told to the circuits yet."""
 
     # --------------------------------------------------------------------------------------------------------- is seen
 
     def heard(self, state: State, reply: Reply) -> None:
         """An answer came, whatever it says: its participant is alive."""
-        run = state.undo_of(reply.step) if reply.direction == "undo" else state.run(reply.step)
-        if run is not None and run.command is not None:
-            self._answers[run.command.service] += 1
+        if reply.direction == "undo":
+            run = state.undo_of(reply.step)
+        else:
+            run = state.runs[-1] if state.runs else None
+        if run is None or run.step != reply.step:  # late, as few are; or of a branch
+            run = state.run(reply.step)
+        if run is not None and run.command is not None and not run.child:
+            service = run.command.service
+            self._answers[service] = self._answers.get(service, 0) + 1
 
     def tell(self, now: int) -> None:
         """The answers of a batch go to the circuits, before anything is asked of them."""
