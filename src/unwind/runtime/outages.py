@@ -34,10 +34,7 @@ class Outages:
 
     def heard(self, state: State, reply: Reply) -> None:
         """An answer came, whatever it says: its participant is alive."""
-        if reply.direction == "undo":
-            run = state.undo_of(reply.step)
-        else:
-            run = state.runs[-1] if state.runs else None
+        run = state.undo_of(reply.step) if reply.direction == "undo" else state.runs[-1] if state.runs else None
         if run is None or run.step != reply.step:  # late, as few are; or of a branch
             run = state.run(reply.step)
         if run is not None and run.command is not None and not run.child:
