@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from msgspec import Raw, Struct
 from msgspec.json import encode
-from tests.core.trips import BOOKED, Trip, approval, booking, errand, nap, pivotal, trip
+from tests.core.trips import BOOKED, Trip, approval, booking, errand, nap, parcels, pivotal, stay, trip
 from tests.runtime.rig import EPOCH, Answer, Rig, reply, virtual
 
+from unwind.core.groups import Parallel
 from unwind.core.saga import Saga
 from unwind.core.state import State
 from unwind.core.steps import Kind, Retry, Step
 from unwind.errors import DefinitionError
 from unwind.ports import Message
 from unwind.runtime.engine import Engine
+from unwind.runtime.families import child_id
 from unwind.runtime.limits import SECOND, Limits
 
 YES = Raw(encode(BOOKED))
@@ -96,6 +98,36 @@ class Broken(Exception):  # noqa: N818 - an author's mistake
 def raising(name: str) -> Any:
     return booking(name, verdict=Broken("a typo"))
 
+
+def also(*answers: Answer) -> Answer:
+    """What the first says that does not simply agree."""
+
+    def answer(command: Message) -> Message | None:
+        agreed = reply(command)
+        return next((said for said in (each(command) for each in answers) if said != agreed), agreed)
+
+    return answer
+
+
+def both(act: Any) -> Act:
+    """On both steps that need a person."""
+
+    async def acts(engine: Engine, saga_id: str) -> State:
+        found = (await engine.loop.state(saga_id)).blocks
+        more: dict[str, Any] = {"reason": "so be it"} if act is skip else {"evidence": "seen", "reply": YES}
+        for block in found:
+            await getattr(engine, act.__name__)(saga_id, actor="ada", step=block.step, **more)
+        return await engine.loop.state(saga_id)
+
+    return acts
+
+
+def on_child(step: str, act: Act) -> Act:
+    """On the saga that is the doing of a step."""
+    return lambda engine, saga_id: act(engine, child_id(saga_id, step))
+
+
+BESIDE = trip(Parallel(booking("flight"), booking("hotel"), booking("car")))
 
 CASES: dict[str, Case] = {
     "accepted for a later time": Case(FLIGHT, reply, "pending", {"compensated": cancel}, later=True),
@@ -197,6 +229,56 @@ CASES: dict[str, Case] = {
     ),
     "blocked past the pivot: no signal in time": Case(
         FEE, reply, "blocked", {"completed": resolve, "2 completed": skip}, after=40
+    ),
+    "settling: one of three failed, another is silent": Case(
+        BESIDE, also(says("refused", "hotel/do"), says("silent", "flight/do")), "running", {"compensated": cancel}
+    ),
+    "blocked side by side: two undos are refused for good": Case(
+        BESIDE,
+        also(says("refused", "hotel/do"), says("refused", "flight/undo", "car/undo")),
+        "blocked",
+        {"compensated": both(resolve), "2 compensated": both(skip)},
+        mended=False,
+    ),
+    "blocked past the pivot: one of two branches": Case(
+        trip(booking("visa", Kind.PIVOT), Parallel(*(booking(name, Kind.RETRIABLE) for name in ("mail", "bill")))),
+        says("refused", "mail/do"),
+        "blocked",
+        {"completed": retry, "2 completed": resolve, "3 completed": skip},
+    ),
+    "blocked: the items cannot be listed": Case(
+        trip(booking("flight"), parcels(booking("pack"), of=["a/b"])),
+        reply,
+        "blocked",
+        {"completed": skip, "compensated": cancel},
+        mended=False,
+    ),
+    "waiting for a saga of its own that is silent": Case(
+        trip(booking("flight"), stay("hotel")),
+        says("silent", "ask/do"),
+        "running",
+        {"compensated": cancel, "2 compensated": on_child("hotel", cancel), "completed": on_child("hotel", resume)},
+    ),
+    "waiting for a saga of its own that is paused": Case(
+        trip(booking("flight"), stay("hotel")),
+        says("silent", "ask/do"),
+        "running",
+        {"compensated": cancel, "completed": on_child("hotel", resume)},
+        first=on_child("hotel", pause),
+    ),
+    "its undo waits for a saga of its own that is blocked": Case(
+        trip(booking("flight"), stay("hotel"), booking("car")),
+        also(says("refused", "car/do"), says("refused", "ask/undo")),
+        "compensating",
+        {"compensated": on_child("hotel", resolve), "2 compensated": on_child("hotel", skip)},
+        mended=False,
+    ),
+    "blocked past the pivot: the saga of its own was undone": Case(
+        trip(booking("visa", Kind.PIVOT), stay("hotel", Kind.RETRIABLE)),
+        says("refused", "ask/do"),
+        "blocked",
+        {"completed": resolve, "2 completed": skip},
+        mended=False,
     ),
     "blocked: the author's guard raises": Case(
         trip(booking("flight"), raising("hotel")),
