@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-int test-slow core-coverage simulate mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
+.PHONY: help run test test-int test-slow core-coverage simulate walk mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ core-coverage: dev-env ## Check that the tests of the core take every branch of 
 
 simulate: run-env ## Run 20000 seeded schedules of crashes, losses and repeats through the simulator
 	@$(BIN)/python -m unwind.testing.simulator 20000 --workers 2
+
+walk: dev-env ## Walk through every state of every saga of up to three steps, of every shape
+	@$(BIN)/python -m tests.core.every
 
 mutants: dev-env ## Check that the simulator catches each rule of the machine when it is left out
 	@$(BIN)/python -m tests.mutants

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 from tests.core.trips import Trip, approval, booking, errand, nap, parcels, stay, trip
-from tests.core.walk import KEYS, YES, Place, Way, walk
+from tests.core.walk import KEYS, Place, Way, ends, walk
 
 from unwind.core.codec import SAGA_EVENTS, fold
 from unwind.core.decide import decide
 from unwind.core.events import CompensationStarted, StepSkipped, StepStarted
 from unwind.core.groups import Parallel
-from unwind.core.messages import Moment, Reply, Resume, Signal, Tick, Unwind
-from unwind.core.pending import due, outstanding, resend_due
-from unwind.core.rules import waiting
+from unwind.core.messages import Moment, Reply, Resume, Tick, Unwind
+from unwind.core.pending import due, resend_due
 from unwind.core.saga import Saga
 from unwind.core.steps import Kind, Retry
 
@@ -115,28 +114,6 @@ def test_from_every_state_a_saga_ends_once_everything_is_answered_yes(name: str)
     for place in places.values():
         if place.state.status != "new":
             assert ends(SAGAS[name], place), place
-
-
-def ends(saga: Saga[Trip], place: Place) -> bool:
-    """Resumes what is paused, answers yes to what is asked, and wakes what waits."""
-    state, now = place.state, place.now
-    for _ in range(30):
-        if not state.live:
-            return True
-        asked, at = outstanding(state), due(state, now)
-        if state.paused:
-            state = decide(saga, state, Resume("a"), Moment(now, 0.0, "w1")).state
-        elif asked:
-            direction, run = asked[0]
-            reply = Reply(run.step, direction, "ok", run.attempt.number, YES)
-            state = decide(saga, state, reply, Moment(now, 0.0, "w1")).state
-        elif (waits := waiting(state)) and decide(saga, state, Signal(waits[0].step, YES), AT).events:
-            state = decide(saga, state, Signal(waits[0].step, YES), Moment(now, 0.0, "w1")).state
-        else:
-            assert at is not None
-            now = max(now, at)
-            state = decide(saga, state, Tick(0), Moment(now, 0.0, "w1")).state
-    return False
 
 
 @pytest.mark.parametrize("name", SAGAS)

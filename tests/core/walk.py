@@ -10,6 +10,7 @@ from unwind.core.decide import decide
 from unwind.core.events import Event
 from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, Signal, Start, Tick, Unwind
 from unwind.core.pending import due, outstanding
+from unwind.core.rules import waiting
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State, StepRun
 from unwind.core.steps import Kind
@@ -60,7 +61,7 @@ def every_step(saga: Saga[Trip]) -> Iterator[str]:
             yield from (f"{plan.name}[{key}]" for key in KEYS)
 
 
-def inputs(saga: Saga[Trip]) -> Iterator[Input]:
+def inputs(saga: Saga[Trip], attempts: tuple[int, ...]) -> Iterator[Input]:
     """Every input, forged ones among them."""
     yield from (Start("saga-1", Raw(b"{}")), Cancel("a"), Pause("a"), Resume("a"))
     if not any(plan.kind is Kind.PIVOT for plan in saga.plans):
@@ -72,7 +73,7 @@ def inputs(saga: Saga[Trip]) -> Iterator[Input]:
     for step in every_step(saga):
         for direction in DIRECTIONS:
             for outcome in OUTCOMES:
-                yield from (Reply(step, direction, outcome, attempt, YES) for attempt in (1, 2, 3))
+                yield from (Reply(step, direction, outcome, attempt, YES) for attempt in attempts)
 
 
 def times(place: Place) -> Iterator[int]:
@@ -85,12 +86,12 @@ def times(place: Place) -> Iterator[int]:
         yield max(place.state.deadline or 0, at, place.now)
 
 
-def walk(saga: Saga[Trip]) -> tuple[dict[Any, Place], list[Way]]:
+def walk(saga: Saga[Trip], attempts: tuple[int, ...] = (1, 2, 3)) -> tuple[dict[Any, Place], list[Way]]:
     """Every reachable state, by shape, and every way that leads on from each."""
     places: dict[Any, Place] = {shape(NEW): Place(NEW, 1_000_000)}
     ways: list[Way] = []
     todo = list(places.values())
-    every = list(inputs(saga))
+    every = list(inputs(saga, attempts))
     while todo:
         place = todo.pop()
         for message, now, worker in steps_on(every, place):
@@ -108,3 +109,25 @@ def steps_on(every: list[Input], place: Place) -> Iterator[tuple[Input, int, str
     yield from ((Tick(0), now, worker) for now in times(place) for worker in ("w1", "w2"))
     yield from ((Tick(0, held=dict.fromkeys(EFFECTS, now)), now, "w1") for now in times(place))
     yield Tick(0, back=frozenset(EFFECTS)), place.now, "w1"
+
+
+def ends(saga: Saga[Trip], place: Place) -> bool:
+    """Resumes what is paused, answers yes to what is asked, and wakes what waits."""
+    state, now = place.state, place.now
+    for _ in range(30):
+        if not state.live:
+            return True
+        asked, at = outstanding(state), due(state, now)
+        if state.paused:
+            state = decide(saga, state, Resume("a"), Moment(now, 0.0, "w1")).state
+        elif asked:
+            direction, run = asked[0]
+            reply = Reply(run.step, direction, "ok", run.attempt.number, YES)
+            state = decide(saga, state, reply, Moment(now, 0.0, "w1")).state
+        elif (waits := waiting(state)) and decide(saga, state, Signal(waits[0].step, YES), Moment(0, 0.0, "w1")).events:
+            state = decide(saga, state, Signal(waits[0].step, YES), Moment(now, 0.0, "w1")).state
+        else:
+            assert at is not None
+            now = max(now, at)
+            state = decide(saga, state, Tick(0), Moment(now, 0.0, "w1")).state
+    return False

@@ -17,15 +17,15 @@ from unwind.runtime.queries import Queries
 SAGA = trip()
 
 
-def asked(app: Guarded) -> httpx.Response:
+def asked(app: Guarded, path: str) -> httpx.Response:
     async def ask() -> httpx.Response:
         async with client_of(app) as client:
-            return await client.get("/api/v1/circuits")
+            return await client.get(path)
 
     return asyncio.run(ask())
 
 
-def seen(*, up: bool, elapse: float, back: float = 0, replies: bool = True) -> Any:
+def seen(*, up: bool, elapse: float, back: float = 0, replies: bool = True, path: str = "/api/v1/circuits") -> Any:
     """What is told after three sagas have met a participant that is up, or down and perhaps back later."""
     apps: list[Guarded] = []
 
@@ -58,7 +58,7 @@ def seen(*, up: bool, elapse: float, back: float = 0, replies: bool = True) -> A
         apps.append(create_app(ABOUT, engine, Queries(rig.scripted), {}))
 
     happen()
-    response = asked(apps[0])
+    response = asked(apps[0], path)
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -96,6 +96,13 @@ def test_who_is_back_is_let_in_step_by_step() -> None:
     assert circuit["state"] == "ramp"
     assert circuit["per_second"] >= 10
     assert circuit["next_probe_at"] is None
+
+
+def test_the_list_says_of_a_saga_that_is_parked_whom_it_waits_for() -> None:
+    listed = seen(up=False, elapse=47, path="/api/v1/sagas")["sagas"]
+    assert [(saga["status"], saga["parked"]) for saga in listed] == [("running", "agency")] * 3
+    listed = seen(up=False, elapse=47, back=60, path="/api/v1/sagas")["sagas"]
+    assert [(saga["status"], saga["parked"]) for saga in listed] == [("completed", None)] * 3
 
 
 def test_a_process_that_hears_no_answers_says_so() -> None:

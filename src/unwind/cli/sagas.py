@@ -64,7 +64,8 @@ def list_sagas(
             break
     if not as_json:
         with understood():
-            table(rows, "saga_id", "definition", "definition_version", "status", "started_at", "ended_at")
+            told = ("saga_id", "definition", "definition_version", "status", "started_at", "ended_at")
+            table(rows, *told, *(["parked"] if any(row.get("parked") for row in rows) else []))
         if cursor:
             typer.echo(f"There are more: --cursor {clean(cursor)}", err=True)
 

@@ -4,7 +4,7 @@ What is answered here is for people and tools: instants are RFC 3339 text in UTC
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from unwind.core.events import Event
 from unwind.core.messages import Direction
 from unwind.core.rules import unheard
 from unwind.core.saga import version_in
-from unwind.core.state import NEW, Blocked, ShownStatus, State
+from unwind.core.state import LIVE, NEW, Blocked, ShownStatus, State
 from unwind.errors import CodecError, NotFoundError
 from unwind.ports import Query, SagaRow, StoredStream
 from unwind.runtime.families import child_id
@@ -90,6 +90,8 @@ class SagaSummary(Struct, frozen=True):
     updated_at: str
     """When the status last changed."""
     ended_at: str | None
+    parked: str | None = None
+    """The participant that answers nobody, at which it is left alone for a while."""
 
 
 class SagaPage(Struct, frozen=True):
@@ -135,7 +137,23 @@ class Queries:
         rows = await self._store.find(replace(query, limit=query.limit + 1))
         page = rows[: query.limit]
         more = (page[-1].started_at, page[-1].id) if len(rows) > query.limit else None
-        return SagaPage(tuple(_summary(row) for row in page), more)
+        parked = await self._parked([row.id for row in page if row.status in LIVE])
+        return SagaPage(tuple(_summary(row, parked.get(row.id)) for row in page), more)
+
+    async def _parked(self, saga_ids: Sequence[str]) -> dict[str, str]:
+        """Of these sagas those that are parked, and at which participant: the rows do not know."""
+        if not saga_ids:
+            return {}
+        found: dict[str, str] = {}
+        for saga_id, stored in (await self._store.load(dict.fromkeys(saga_ids, 0))).streams.items():
+            base = NEW if stored.snapshot is None else read_snapshot(stored.snapshot)
+            if base is None:
+                continue
+            with suppress(CodecError):  # written by another version: to be read there
+                parked = _parked(fold(stored.commits, base))
+                if parked is not None:
+                    found[saga_id] = parked.participant
+        return found
 
     async def count(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
         """How many sagas fit the query's conditions, by definition and status.
@@ -213,7 +231,7 @@ def _parked(state: State) -> ParkedView | None:
     return None
 
 
-def _summary(row: SagaRow) -> SagaSummary:
+def _summary(row: SagaRow, parked: str | None) -> SagaSummary:
     return SagaSummary(
         row.id,
         row.status,
@@ -223,4 +241,5 @@ def _summary(row: SagaRow) -> SagaSummary:
         instant(row.started_at),
         instant(row.updated_at),
         instant_or_none(row.ended_at),
+        parked,
     )
