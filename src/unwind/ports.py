@@ -281,7 +281,7 @@ class Status(Struct, frozen=True, gc=False):
     """Number of the saga's events."""
     body: bytes
     ended: bool
-    """It will never change again."""
+    """It will never change again: not so the doing of another saga's step, which may be unwound."""
 
 
 class StatusCache(Protocol):

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
+from msgspec import Raw
 from msgspec.json import encode
+from msgspec.structs import replace
 from tests.core.trips import Trip, trip
 from tests.eventually import eventually
 from tests.servers import valkey
 from tests.servers.valkey import Valkey
 
 from unwind.buses.memory import MemoryBus
+from unwind.core.codec import SAGA_EVENTS, fold
+from unwind.core.events import SagaStarted
 from unwind.edge.edge import Edge
 from unwind.errors import NotFoundError, UnavailableError
 from unwind.ports import Committed, Status, Unit
@@ -21,7 +25,7 @@ from unwind.runtime import statuses as statuses_module
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
-from unwind.runtime.queries import SagaView
+from unwind.runtime.queries import SagaView, view
 from unwind.runtime.statuses import PUT_WITHIN, CachedQueries, Statuses
 from unwind.stores.memory import MemoryStore
 
@@ -273,3 +277,36 @@ async def test_stopping_tells_what_is_left(store: Store, server: Valkey, other: 
         assert (await other.show(saga_id)).status == "running"
         await leaving.cancel(saga_id)
     assert (await other.show(saga_id)).status != "running"
+
+
+async def test_the_doing_of_a_step_is_never_kept_as_final_for_it_may_be_unwound(store: Store) -> None:
+    class Kept:
+        """Remembers what it was given."""
+
+        def __init__(self) -> None:
+            self.put_in: list[Status] = []
+
+        async def get(self, saga_id: str) -> None:
+            return None
+
+        async def put(self, statuses: Sequence[Status]) -> None:
+            self.put_in += statuses
+
+        async def raise_to(self, versions: Mapping[str, int]) -> None:
+            return None
+
+    kept = Kept()
+    statuses = Statuses(kept, CLOCK, Counter())
+    await statuses.start()
+    ended = replace(
+        fold([(1, SAGA_EVENTS.encode([SagaStarted(1, "s", "trip", 1, "h", Raw(b"{}"))]))]), status="completed"
+    )
+    for state in (ended, replace(ended, saga_id="child", parent="s/hotel")):
+        statuses.found(view(state), CLOCK.monotonic())
+
+    async def both() -> bool | None:
+        return True if len(kept.put_in) == 2 else None
+
+    await eventually(both, within=10)
+    await statuses.stop()
+    assert {status.saga_id: status.ended for status in kept.put_in} == {"s": True, "child": False}

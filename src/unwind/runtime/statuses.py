@@ -143,7 +143,7 @@ class Statuses:
         """The store has answered this, asked at that instant of the clock. Returns at once."""
         if len(self._found) < FOUND:
             body = msgspec.json.encode(view)
-            status = Status(view.saga_id, view.version, body, view.status in _ENDED)
+            status = Status(view.saga_id, view.version, body, view.status in _ENDED and view.parent is None)
             self._found[view.saga_id] = _Found(status, asked_at)
             self._news.set()
 
