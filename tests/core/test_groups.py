@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
-from msgspec import Struct
+from msgspec import Raw, Struct
 from tests.core.trips import (
     BOOKED,
     Approval,
@@ -533,3 +533,20 @@ def test_groups_are_part_of_what_running_sagas_are_bound_to() -> None:
 
 def test_a_sequence_keeps_the_hash_it_had_before_there_were_groups() -> None:
     assert trip().hash == "7e29070c367a"
+
+
+def test_a_decision_makes_only_the_steps_of_those_items_that_it_is_about() -> None:
+    made: list[str] = []
+
+    class Counted(PackParcel):
+        def of_item(self, stored: Raw, of: Any) -> Self:
+            made.append("")
+            return super().of_item(stored, of)
+
+    items = {f"k{number}": Parcel(1) for number in range(100)}
+    scenario = started(ForEach("parcels", Counted(), items=lambda _: items, of=Parcel), booking("car"))
+    assert len(made) == 100
+    for act, most in ((ok("pack[k7]", BOOKED), 1), (failed("pack[k8]"), 1), (cancel(), 100), (undone("pack[k9]"), 1)):
+        made.clear()
+        scenario.when(act)
+        assert len(made) <= most

@@ -46,7 +46,7 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         return
     if draft.state.begin_at > draft.at and draft.state.scheduled:
         return
-    tried: list[str] = []
+    tried: set[str] = set()
     while _goes_forward(draft):
         plan = next_to_begin(draft.saga, draft.state, tried)
         if plan is None:
@@ -56,7 +56,7 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
             turn_round_late(draft)
             return
-        tried.append(plan.name)
+        tried.add(plan.name)
         try:
             _begin(draft, plan)
         except AuthorError as error:
@@ -175,12 +175,12 @@ def turn_round_late(draft: Draft) -> None:
 
 
 def _advance_backward(draft: Draft, leases: Mapping[str, int] | None) -> None:
-    tried: list[str] = []
+    tried: set[str] = set()
     while draft.state.targets:
         plan = next_to_undo(draft.saga, draft.state, tried)
         if plan is None:
             return
-        tried.append(plan.name)
+        tried.add(plan.name)
         if rules.still_running(draft.state, plan, draft.at, leases):
             continue
         try:

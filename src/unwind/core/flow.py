@@ -1,7 +1,7 @@
 """Which step may begin next and which may be undone next, where not all come one after another."""
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, cast
 
 from unwind.core.plans import StepPlan, item_step, key_of
 from unwind.core.saga import Saga
@@ -52,9 +52,10 @@ class _Progress:
             return self.runs.get(plan.each) in _OVER
         return all(self.runs.get(item_step(name, each)) in _OVER for each in keys)
 
-    def may_begin(self, name: str, after: tuple[str, ...], key: str = "") -> bool:
-        begun = name in self.runs or name in self.listed
-        return not begun and all(self.over(other, key) for other in after)
+    def may_begin(self, plan: StepPlan) -> bool:
+        """Of what is not done for items."""
+        begun = plan.name in self.runs or plan.name in self.listed
+        return not begun and all(self.over(other) for other in plan.after)
 
     def under_way(self, each: str) -> set[str]:
         """The items of a `ForEach` of which something was begun and not all is over."""
@@ -71,7 +72,7 @@ def _startable(saga: Saga[Any], progress: _Progress, tried: Collection[str]) -> 
     for plan in saga.plans:
         if plan.each:
             yield from _startable_items(saga, progress, plan, tried)
-        elif plan.name not in tried and progress.may_begin(plan.name, plan.after):
+        elif plan.name not in tried and progress.may_begin(plan):
             yield plan
 
 
@@ -80,14 +81,14 @@ def _startable_items(
 ) -> Iterator[StepPlan]:
     if plan.each not in progress.listed:
         return
-    group = saga.by_name[plan.each].step
-    under_way = progress.under_way(plan.each)
-    for key in progress.listed[plan.each]:
+    keys, at_once = progress.listed[plan.each], saga.by_name[plan.each].step.at_once
+    under_way = progress.under_way(plan.each) if at_once < len(keys) else set(keys)
+    for key in keys:
         name = item_step(plan.name, key)
-        free = key in under_way or len(under_way) < group.at_once
-        own = saga.plan(name, progress.items)
-        if own is not None and free and name not in tried and progress.may_begin(name, plan.after, key):
-            yield own
+        if name in progress.runs or name in tried or not (key in under_way or len(under_way) < at_once):
+            continue
+        if all(progress.over(other, key) for other in plan.after):
+            yield cast("StepPlan", saga.plan(name, progress.items))  # the item is listed
 
 
 def next_to_undo(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
