@@ -41,7 +41,7 @@ raised: dict[str, Exception] = {
 }
 
 
-@get("/raise/{what:str}", docs=Docs((Answer(200, "Never"),)))
+@get("/raise/{what:str}", docs=Docs((Answer(200, "Never"),)), scope="read")
 async def raising(request: AnyRequest) -> None:
     """Raise what is asked for."""
     raise raised[request.path_params["what"]]
@@ -55,7 +55,7 @@ def parts() -> tuple[Engine, Queries]:
 
 
 def client_of(app: Callable[..., Any]) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost")
 
 
 @pytest.fixture

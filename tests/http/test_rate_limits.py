@@ -25,13 +25,13 @@ SECOND = 1_000_000
 done: list[str] = []
 
 
-@get("/things", docs=Docs((Answer(200, "Things"),)))
+@get("/things", docs=Docs((Answer(200, "Things"),)), scope="read")
 async def look() -> str:
     """Look."""
     return "things"
 
 
-@post("/things", status_code=202, docs=Docs((Answer(202, "Done"),)))
+@post("/things", status_code=202, docs=Docs((Answer(202, "Done"),)), scope="operate")
 async def act() -> str:
     """Act."""
     done.append("thing")
@@ -47,7 +47,7 @@ def app_with(limiter: RateLimiter | None) -> Any:
 
 def client_at(app: Any, address: str = "192.0.2.1") -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 123))
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 @pytest.fixture
