@@ -93,7 +93,7 @@ def make_key(random: Callable[[int], bytes]) -> Fresh:
 
 def digest_of(token: str) -> str:
     """What is kept of a key."""
-    return sha256(token.encode()).hexdigest()
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def id_in(token: str) -> str:

@@ -1,14 +1,17 @@
 """Lets in who may: callers known by key or session, with the scope that the route asks for, from our own pages."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 from litestar.types import Scope as Connection
 
 from unwind.access import SCOPES, Scope, includes
@@ -22,6 +25,7 @@ COOKIE = "unwind_session"
 OPEN = "open"
 """In place of a scope: answered to everybody, without a look at keys."""
 _CALLER = "unwind.caller"
+_PATH_PARAMETER = re.compile(r"\{(\w+):\w+\}")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _REALM = 'Bearer realm="unwind"'
 _PORTS = {"http": 80, "https": 443}
@@ -38,6 +42,17 @@ def scope_of(handler: BaseRouteHandler) -> str:
         known = ", ".join(f'scope="{each}"' for each in (*SCOPES, OPEN))
         raise DefinitionError(f"route {handler}: say who may call it, with one of {known}")
     return str(scope)
+
+
+def scopes_in(app: Litestar) -> Iterator[tuple[str, str, str]]:
+    """Path, method and scope of each route that is not the framework's own. Raises what `scope_of` does."""
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            for method in handler.http_methods:
+                if method != "OPTIONS" or "scope" in handler.opt:
+                    yield _PATH_PARAMETER.sub(r"{\1}", route.path), method, scope_of(handler)
 
 
 def identified_by(keyring: Keyring | None) -> Identify:

@@ -1,5 +1,6 @@
 """The HTTP application: routes put together, and what holds for every request, whoever answers it."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
-from unwind.http.access import Guard, guarded_by, identified_by
+from unwind.http.access import Guard, guarded_by, identified_by, scopes_in
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.bulk import bulk_routes
@@ -20,6 +21,7 @@ from unwind.http.documentation import documentation_routes
 from unwind.http.filters import documented
 from unwind.http.foresight import foresight_routes
 from unwind.http.health import health_routes
+from unwind.http.keys import key_routes
 from unwind.http.openapi import ATTRIBUTE, ATTRIBUTES, About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
 from unwind.http.rate_limits import limited_by
@@ -114,10 +116,11 @@ def create_app(
         "shows": shows or {},
         "telemetry": engine.telemetry,
         "bulk": bulk,
+        "keys": keys,
         **(provide or {}),
     }
     about_sagas = [*saga_routes, *foresight_routes, *act_routes, *circuit_routes]
-    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *routes]
+    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *(key_routes if keys else ()), *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
     documentation = documentation_routes(
@@ -149,6 +152,8 @@ def _guarded(
         openapi_config=None,
         logging_config=None,
     )
+    # All of them, also those that no documentation is made of: a route that does not say who may call it is not served.
+    deque(scopes_in(app), maxlen=0)
     return Guarded(app)
 
 
