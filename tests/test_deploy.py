@@ -211,18 +211,24 @@ async def set_up(url: str) -> None:
 @pytest.mark.integration
 async def test_the_containers_processes_carry_orders_through(tmp_path: Path, places: dict[str, str]) -> None:
     with ExitStack() as stack:
-        running = {}
+        running, made = {}, []
         for name, service in OURS.items():
             environment = on_real_servers(service["environment"], places) | {"SERVER_PORT": "0"}
             *before, command = commands(service)
             for once in before:
-                done = run(*once, **environment)
+                done = run(*(word.replace("/keys", str(tmp_path)) for word in once), **environment)
                 assert done.returncode == 0, done.stderr
+                made += re.findall(r"unwind_\S+", done.stdout)
             process = stack.enter_context(begun(tmp_path, *command, **environment))
             running[name] = stack.enter_context(ready(process))
         assert [server.http.get("/readyz").json()["status"] for server in running.values()] == ["ok"] * len(OURS)
 
         api = running["api"].http
+        assert api.get("/metrics").status_code == 401
+        read = {"Authorization": f"Bearer {(tmp_path / 'prometheus').read_text().strip()}"}
+        assert api.get("/metrics", headers=read).status_code == 200
+        (key,) = made
+        api.headers["Authorization"] = f"Bearer {key}"
         order = {"customer_id": "customer-1", "items": [{"product_id": "product-1", "quantity": 2, "price": 100.0}]}
         saga = api.post("/api/v1/orders", json=order).json()["saga_id"]
 

@@ -85,8 +85,28 @@ def test_for_the_start_of_a_container_one_is_made_only_if_there_was_never_one(pa
     keys(path, "revoke", token.split("_")[1])
     for more, said in ((), ""), (("--json",), "null\n"):
         again = keys(path, "create", "--name", "eve", "--scope", "admin", "--if-none", *more)
-        assert (again.exit_code, again.stdout, again.stderr) == (0, said, "there are keys already: none was made\n")
+        assert (again.exit_code, again.stdout, again.stderr) == (0, said, "there is a key already: none was made\n")
     assert [key["name"] for key in listed(path)] == ["ada"]
+
+
+def test_a_key_goes_into_a_file_that_has_none_yet(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "prometheus"
+    create = ("create", "--name", "prometheus", "--scope", "read", "--file", str(file))
+    first = keys(path, *create)
+    token = file.read_text().strip()
+    assert (first.exit_code, first.stdout, bool(TOKEN.fullmatch(token))) == (0, "", True)
+    assert first.stderr == f"{token.split('_')[1]} for prometheus, scope read; it is in {file}\n"
+    assert file.stat().st_mode & 0o137 == 0
+    again = keys(path, *create)
+    assert (again.exit_code, again.stdout, again.stderr) == (0, "", "there is a key already: none was made\n")
+    assert file.read_text().strip() == token
+    told = keys(path, *create[:-1], str(tmp_path / "other"), "--json")
+    assert "key" not in json.loads(told.stdout)
+    assert (tmp_path / "other").read_text().strip() not in told.output
+    nowhere = keys(path, *create[:-1], str(tmp_path / "no" / "where"))
+    assert (nowhere.exit_code, nowhere.stderr.count("\n")) == (2, 1)
+    assert "--file: " in nowhere.stderr
+    assert len(listed(path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -144,7 +164,7 @@ def test_each_route_about_keys_has_its_command() -> None:
     assert command.commands.keys() == {"create", "list", "revoke"}
 
 
-# --------------------------------------------------------------------------------------------------- processes with keys
+# -------------------------------------------------------------------------------------------------- processes with keys
 
 
 @pytest.fixture

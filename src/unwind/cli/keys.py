@@ -3,13 +3,14 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from secrets import token_bytes
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
-from unwind.access import MOST_KEYS, ApiKey, KeyStore, Scope, check_name, make_key
+from unwind.access import MOST_KEYS, ApiKey, KeyStore, Scope, check_name, id_in, make_key
 from unwind.cli.api import clean
 from unwind.cli.terminal import complain
 from unwind.errors import InputError, NotFoundError, SettingsError
@@ -36,12 +37,15 @@ def create(
     scope: Annotated[Scope, typer.Option("--scope", help="What it may do; each includes those before it.")],
     days: Annotated[int | None, typer.Option("--days", min=1, max=3_650, help="Let it expire after so many.")] = None,
     if_none: Annotated[bool, typer.Option("--if-none", help="Only if there has never been a key.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Write it there and do not show it; where there is one, make none.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key, and show it: this once, since only its hash is kept.
 
-    From the first key on nobody is answered without one. Exits with 0 when it is made (or need not be, --if-none), 1
-    when the database does not answer, 2 when something has to be put right first: the message says what.
+    From the first key on nobody is answered without one. Exits with 0 when it is made (or need not be: --if-none,
+    --file), 1 when the database does not answer, 2 when something has to be put right first: the message says what.
     """
 
     async def work(store: KeyStore) -> tuple[ApiKey, str] | None:
@@ -58,18 +62,23 @@ def create(
             check_name(name)
         except InputError as error:
             raise SettingsError(f"--name: {error}") from error
-        made = _on_database(work)
+        made = None if file is not None and _is_written(file) else _on_database(work)
+        if made is not None and file is not None:
+            _write(file, made[1])
     if made is None:
-        typer.echo("there are keys already: none was made", err=True)
+        typer.echo("there is a key already: none was made", err=True)
         if as_json:
             typer.echo("null")
         return
     key, token = made
     if as_json:
-        typer.echo(msgspec.json.encode({**_shown(key), "key": token}).decode())
+        shown = _shown(key) if file is not None else {**_shown(key), "key": token}
+        typer.echo(msgspec.json.encode(shown).decode())
         return
-    typer.echo(token)
-    typer.echo(f"{key.id} for {key.name}, scope {key.scope}; keep it now: it is not shown again", err=True)
+    if file is None:
+        typer.echo(token)
+    kept = "keep it now: it is not shown again" if file is None else f"it is in {file}"
+    typer.echo(clean(f"{key.id} for {key.name}, scope {key.scope}; {kept}"), err=True)
 
 
 @keys.command("list")
@@ -123,6 +132,27 @@ def _on_database(work: Callable[[KeyStore], Awaitable[T]], *, only_read: bool = 
 
     database = read_settings(os.environ).database
     return asyncio.run(opened())
+
+
+def _is_written(file: Path) -> bool:
+    """Whether there is a key in the file. Raises SettingsError where none could be written, before one is made."""
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            return os.fstat(opened).st_size > 0
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise SettingsError(f"--file: {file} cannot be written: {error.strerror}") from error
+
+
+def _write(file: Path, token: str) -> None:
+    try:
+        file.write_text(f"{token}\n", encoding="ascii")
+    except OSError as error:
+        raise SettingsError(
+            f"--file: {file} cannot be written: {error.strerror}; the key is lost: revoke {id_in(token)}, make another"
+        ) from error
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:
