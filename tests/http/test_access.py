@@ -97,7 +97,7 @@ def test_what_is_open_is_known() -> None:
 
 @pytest.mark.parametrize("scope", [None, "everything", ""])
 def test_a_route_that_does_not_say_who_may_call_it_cannot_be_served(scope: str | None) -> None:
-    given = {} if scope is None else {"scope": scope}
+    given: dict[str, Any] = {} if scope is None else {"scope": scope}
 
     @get("/things", docs=DOCS, **given)
     async def things() -> None:
@@ -304,7 +304,8 @@ async def test_a_log_in_is_refused_with_a_wrong_key_and_from_another_site(
 
 
 async def test_over_tls_the_cookie_is_sent_over_nothing_else(house: House) -> None:
-    transport = httpx.ASGITransport(house.app, client=(FAR, 1))
+    app: Any = house.app
+    transport = httpx.ASGITransport(app, client=(FAR, 1))
     async with httpx.AsyncClient(transport=transport, base_url="https://shop.example") as client:
         login = await client.post("/api/v1/login", content=house.tokens["read"])
         assert "; Secure" in login.headers["set-cookie"]
