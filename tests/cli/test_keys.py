@@ -6,12 +6,14 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 from tests.cli.conftest import Start, clean, run
+from tests.eventually import eventually
 from typer.testing import CliRunner, Result
 
 from order_saga.main import app as order_saga
@@ -199,6 +201,31 @@ def test_with_a_key_it_is_and_who_has_it_is_the_actor(path: Path, token: str, st
     assert code == 0
     assert token not in errors
     assert path.exists()
+
+
+@pytest.mark.integration
+async def test_on_a_server_keys_are_made_and_revoked_while_processes_run(postgres_url: str, start: Start) -> None:
+    def said(*arguments: str) -> str:
+        result = run(*arguments, DATABASE_URL=postgres_url)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    unready = run("keys", "list", DATABASE_URL=postgres_url)
+    assert (unready.returncode, "run: unwind migrate up" in unready.stderr) == (2, True)
+    said("migrate", "up")
+    server = start(DATABASE_URL=postgres_url)
+    assert server.http.get("/api/v1/sagas").status_code == 200
+    token = said("keys", "create", "--name", "ada", "--scope", "read")
+
+    async def answered(status: int, **headers: str) -> bool | None:
+        return server.http.get("/api/v1/sagas", headers=headers).status_code == status or None
+
+    key = {"Authorization": f"Bearer {token}"}
+    assert await eventually(partial(answered, 401), within=5)
+    assert await answered(200, **key)
+    said("keys", "revoke", token.split("_")[1])
+    assert await eventually(partial(answered, 401, **key), within=5)
+    server.stop()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from unwind.access import SCOPES, Kept, Scope, check_name, includes, make_key
 from unwind.errors import InputError, SettingsError, UnavailableError
 from unwind.runtime import keyring as module
-from unwind.runtime.keyring import AGAIN, EVERYBODY, LASTS, SESSION, Caller, Keyring
+from unwind.runtime.keyring import AGAIN, EVERYBODY, LASTS, MOST_SESSIONS, SESSION, Caller, Keyring
 from unwind.stores.memory_keys import MemoryKeys
 from unwind.testing.manual_clock import ManualClock
 
@@ -236,6 +236,17 @@ async def test_a_session_does_not_outlive_a_key_that_expires(desk: Desk) -> None
     assert await desk.ring.caller(session.token) is not None
     desk.clock.advance(SECOND)
     assert await desk.ring.caller(session.token) is None
+
+
+async def test_a_key_has_so_many_sessions_and_one_more_ends_the_oldest(desk: Desk) -> None:
+    token, other = await desk.make(), await desk.make("eve")
+    beside = await desk.ring.log_in(other)
+    sessions = []
+    for _ in range(MOST_SESSIONS + 2):
+        desk.clock.advance(1)
+        sessions.append(await desk.ring.log_in(token))
+    alive = [each for each in (*sessions, beside) if each and await desk.ring.caller(each.token)]
+    assert alive == [*sessions[2:], beside]
 
 
 async def test_only_a_key_opens_a_session(desk: Desk) -> None:

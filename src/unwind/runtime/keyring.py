@@ -17,6 +17,8 @@ LASTS = 2 * SECOND
 AGAIN = SECOND // 5
 """Before the keys are read again for one that is not known yet: a flood of invented ones costs the store no more."""
 SESSION = 12 * 3_600 * SECOND
+MOST_SESSIONS = 100
+"""Of one key; one more ends the oldest, so that they cannot grow over our heads."""
 _NOBODY = digest_of("")
 
 
@@ -95,6 +97,7 @@ class Keyring:
         caller = await self.caller(token)
         if caller is None or not caller.key_id or caller.session:
             return None
+        await self._make_room(caller.key_id)
         fresh = make_key(self._random)
         await self._store.add(fresh, caller.name, caller.scope, lasts=SESSION, parent=caller.key_id)
         self._answer = None
@@ -128,6 +131,12 @@ class Keyring:
         found = await self._store.revoke(key_id)
         self._answer = None
         return found
+
+    async def _make_room(self, key_id: str) -> None:
+        ring = await self._ring(LASTS)
+        sessions = [key.id for key in ring.kept.keys if key.parent == key_id]
+        for oldest in sessions[: max(0, len(sessions) - MOST_SESSIONS + 1)]:
+            await self._store.revoke(oldest)
 
     async def _ring(self, age: int) -> _Ring:
         """The keys as they were at most so many microseconds ago. A question that is still open is not asked again."""
