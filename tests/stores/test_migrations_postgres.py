@@ -187,7 +187,7 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(
         SettingsError, match=r': 003_more.up.sql: syntax error at or near "tabel"; nothing of it was kept$'
     ):
         await migrate_postgres(postgres_url, folder=folder)
-    assert (await dump(connection), await noted(connection)) == (before, ["003"])
+    assert (await dump(connection), await noted(connection)) == (before, ["002"])
     add(folder, 3, "create table good (id int);")
     await migrate_postgres(postgres_url, folder=folder)
     assert await noted(connection) == ["003"]
@@ -200,7 +200,7 @@ async def test_a_migration_that_is_only_a_comment_goes_up_and_down(
     await migrate_postgres(postgres_url, folder=folder)
     assert await noted(connection) == ["003"]
     await migrate_postgres(postgres_url, "down", 2, folder)
-    assert await noted(connection) == ["003"]
+    assert await noted(connection) == ["002"]
 
 
 async def test_a_role_without_rights_is_told_what_is_missing(
@@ -209,7 +209,7 @@ async def test_a_role_without_rights_is_told_what_is_missing(
     add(folder, 3, "revoke create on schema public from public; set local role pg_monitor; create table mine (id int);")
     with pytest.raises(SettingsError, match=r": 003_more.up.sql: permission denied for schema public; nothing of it"):
         await migrate_postgres(postgres_url, folder=folder)
-    assert await noted(connection) == ["003"]
+    assert await noted(connection) == ["002"]
 
 
 async def test_a_server_that_is_not_there_or_does_not_know_us_is_told_apart(postgres_url: str) -> None:
@@ -236,7 +236,7 @@ async def test_who_migrates_at_once_waits_for_one_another(
         await eventually(waiting, 30)
         assert await dump(connection) == []
     await asyncio.gather(*migrating)
-    assert await noted(connection) == ["003"]
+    assert await noted(connection) == ["002"]
 
 
 async def test_a_lost_connection_leaves_the_migration_undone(
@@ -245,7 +245,7 @@ async def test_a_lost_connection_leaves_the_migration_undone(
     add(folder, 3, "create table good (id int); select pg_terminate_backend(pg_backend_pid());")
     with pytest.raises(UnavailableError, match=r"^PostgreSQL at .* does not answer: "):
         await migrate_postgres(postgres_url, folder=folder)
-    assert await noted(connection) == ["003"]
+    assert await noted(connection) == ["002"]
     assert "good" not in {name for _, name, _ in await dump(connection)}
 
 
