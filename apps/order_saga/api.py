@@ -114,6 +114,7 @@ def _decimal(price: Raw, field: str) -> Decimal:
         (IDEMPOTENCY_KEY, TRACEPARENT),
         OrderRequest,
     ),
+    scope="start",
 )
 async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> Response[OrderAccepted]:
     """Place an order.
@@ -147,6 +148,7 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
 @get(
     "/orders/{order_id:str}",
     docs=Docs((Answer(200, "The order as it is now", OrderView),), (404, 422, 503), tag="orders"),
+    scope="read",
 )
 async def show_order_now(order_id: FromPath[str], queries: TheQueries) -> Raw:
     """Show an order."""

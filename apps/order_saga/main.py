@@ -16,7 +16,7 @@ from order_saga.audit import AuditError, render, render_json
 from order_saga.audit import audit as audit_books
 from order_saga.settings import database_of, read_services
 from unwind.bootstrap import Embedded, Worker, new_id, open_participants, open_worker
-from unwind.cli import Served, Settings, complain, migrate, read_settings, version_of
+from unwind.cli import Served, Settings, complain, keys, migrate, read_settings, version_of
 from unwind.cli import serve as serve_application
 
 PROGRAM = "order-saga"
@@ -29,6 +29,7 @@ READINESS = "readiness: {address}/readyz"
 # Plain tracebacks: the pretty ones may show the values of variables, and passwords are among them.
 app = typer.Typer(name=PROGRAM, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
+app.add_typer(keys)
 
 
 class Service(StrEnum):
@@ -73,6 +74,7 @@ def _answering(worker: Worker) -> Served:
         provide={"new_id": new_id},
         limiter=worker.limiter,
         bulk=worker.bulk,
+        keys=worker.keys,
     )
     return Served(created, worker.service.failed)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import random
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from uuid_utils import uuid7
 
+from unwind.access import KeyStore
 from unwind.buses.memory import MemoryBus
 from unwind.census import CountedStore
 from unwind.core.saga import Saga
@@ -25,6 +26,7 @@ from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
+from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
@@ -81,6 +83,8 @@ class Worker(Struct, frozen=True):
     """Of calls to the API; None: it has none."""
     bulk: Bulk
     """Acts on many sagas, taken by this process."""
+    keys: Keyring
+    """Who may call the API."""
 
 
 class Hosted(Struct, frozen=True):
@@ -115,7 +119,10 @@ async def open_worker(
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        truth = await outside.store()
+        truth, key_store = await outside.store()
+        keys = Keyring(key_store, clock, token_bytes)
+        if role != "worker":
+            await outside.reach("the API keys", lambda: keys.check(settings.host, settings.variables["host"]))
         store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
@@ -158,7 +165,7 @@ async def open_worker(
         checks = {**outside.checks, "worker": Check(service.check)}
         if sweeper is not None:
             checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        yield Worker(engine, queries, service, checks, limiter, bulk)
+        yield Worker(engine, queries, service, checks, limiter, bulk, keys)
 
 
 @asynccontextmanager
@@ -248,24 +255,27 @@ class _Outside:
         self.checks: dict[str, Check] = {}
         """Of what has been opened."""
 
-    async def store(self) -> CountedStore:
-        """Where the truth is kept."""
+    async def store(self) -> tuple[CountedStore, KeyStore]:
+        """Where the truth is kept, and the keys beside it."""
         database, variable = self._settings.database, self._settings.variables["database"]
         store: CountedStore
+        keys: KeyStore
         with _blamed_on(variable):
             if isinstance(database, Server):
                 from unwind.stores.postgres.store import PostgresStore
 
                 url = database.url.reveal
-                store = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
+                server = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
+                store, keys = server, server.keys
             else:
                 from unwind.stores.sqlite.store import SQLiteStore
 
                 _prepare_file(database)
-                store = await SQLiteStore.open(database)
+                file = await SQLiteStore.open(database)
+                store, keys = file, file.keys
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
-        return store
+        return store, keys
 
     async def bus(self) -> Bus:
         """What carries commands and replies."""

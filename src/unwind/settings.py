@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeVar, get_args
@@ -30,7 +31,8 @@ _OUR_NAMES = (
     "UNWIND_CIRCUIT_SILENCE",
     "UNWIND_CIRCUIT_PROBE",
     "UNWIND_CIRCUIT_RAMP",
-    "UNWIND_URL",  # of the `sagas` commands; a process that serves shares their environment
+    "UNWIND_URL",  # these two of the commands that call the API; a process that serves shares their environment
+    "UNWIND_API_KEY",
 )
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgres", "postgresql")
@@ -40,6 +42,14 @@ _REDIS_FORM = "use host:port, host:port/database or rediss://user@host:port"
 _MAX_PORT = 65_535
 _MAX_RATE = 100_000
 _VARIABLES = MappingProxyType({"host": "UNWIND_HOST", "database": "UNWIND_DATA_DIR", "data_dir": "UNWIND_DATA_DIR"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Secret:

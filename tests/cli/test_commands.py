@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from order_saga.main import app as order_saga
 from unwind.cli.main import app as unwind
-from unwind.cli.server import is_loopback
 from unwind.cli.terminal import complain
+from unwind.settings import is_loopback
 
 
 def test_both_commands_tell_their_version() -> None:

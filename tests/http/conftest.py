@@ -66,5 +66,5 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     settings = read_settings({"DATABASE_URL": f"sqlite:///{tmp_path}/unwind.db"})
     async with application(settings) as served:
         transport = httpx.ASGITransport(served.app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield Shop(client, served.app)

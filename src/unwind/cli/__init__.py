@@ -1,5 +1,6 @@
 """Commands: what an application needs to be started from a terminal."""
 
+from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.serve import Served, serve
 from unwind.cli.terminal import complain, version_of
@@ -10,6 +11,7 @@ __all__ = [
     "Served",
     "Settings",
     "complain",
+    "keys",
     "migrate",
     "read_database",
     "read_settings",

@@ -1,9 +1,11 @@
 """The road from a terminal to the HTTP API: one call, its answer, and what went wrong in words."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import httpx
@@ -44,6 +46,7 @@ def call(
     headers = ({"Content-Type": "application/json"} if body is not None else {}) | (
         {"Idempotency-Key": key} if key else {}
     )
+    headers |= _credentials()
     given = {name: value for name, value in (query or {}).items() if value is not None}
     try:
         with _client() as client:
@@ -59,8 +62,16 @@ def call(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = None
     if not response.is_success or not isinstance(decoded, dict):
-        fail(REFUSED, _refusal(response.status_code, decoded, url))
+        fail(REFUSED, _refusal(response.status_code, decoded, url) + _advice(response.status_code))
     return Answer(response.text, decoded)
+
+
+def _credentials() -> dict[str, str]:
+    """The API key of the environment, which is never shown."""
+    key = os.environ.get("UNWIND_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        fail(WRONG, "UNWIND_API_KEY has signs in it that no key has; copy it once more")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _client() -> httpx.Client:
@@ -109,6 +120,10 @@ def _refusal(status: int, problem: Any, url: str) -> str:
     for error in errors if isinstance(errors, list) else ():
         lines += [f"  {error.get('field')}: {error.get('reason')}"] if isinstance(error, dict) else [f"  {error}"]
     return "\n".join(lines)
+
+
+def _advice(status: int) -> str:
+    return "\n  UNWIND_API_KEY gives the key to be sent" if status == HTTPStatus.UNAUTHORIZED else ""
 
 
 def fail(code: int, message: str) -> NoReturn:

@@ -2,20 +2,16 @@
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import structlog
 import uvicorn
 
 from unwind.cli.entrance import Application, Entrance
 from unwind.cli.heads import BoundedHeads
 from unwind.errors import SettingsError
 from unwind.settings import Settings
-
-log = structlog.get_logger("unwind.serve")
 
 _DRAIN = 10
 """Seconds that requests in hand have to end."""
@@ -47,8 +43,6 @@ class Server:
         self._serving: asyncio.Task[None] | None = None
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{listener.getsockname()[1]}"
-        if not is_loopback(host):
-            log.warning("open_to_the_network", host=host, advice="whoever reaches this address may give orders")
 
     @asynccontextmanager
     async def answering(self, on_end: Callable[[], None]) -> AsyncIterator[None]:
@@ -102,11 +96,3 @@ def _not_listened_on(host: str, port: int, variable: str, error: OSError) -> Set
     if error.errno in _FAULTS_OF_THE_PORT:
         return SettingsError(f"SERVER_PORT: {host} port {port} cannot be listened on: {error.strerror}; choose another")
     return SettingsError(f"{variable}: {host!r:.80} cannot be listened on: {error.strerror}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

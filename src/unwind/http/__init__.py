@@ -5,6 +5,7 @@ from unwind.http.bodies import read_json
 from unwind.http.openapi import About, Answer, Docs, Parameter
 from unwind.http.problems import FieldError, Problem, RequestError, invalid
 from unwind.http.sagas import AnyRequest, TheEngine, TheQueries
+from unwind.http.sessions import log_in, log_out
 from unwind.http.submissions import IDEMPOTENCY_KEY, TRACEPARENT, Submission, submission
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "create_app",
     "create_watch_app",
     "invalid",
+    "log_in",
+    "log_out",
     "read_json",
     "submission",
 ]

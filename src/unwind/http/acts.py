@@ -12,14 +12,13 @@ from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
 from unwind.core.messages import NULL
+from unwind.http.access import actor_of
 from unwind.http.bodies import read_json, read_optional_json
 from unwind.http.openapi import Answer, Docs
 from unwind.http.problems import FieldError, invalid
 from unwind.http.sagas import AnyRequest, TheEngine, known
 from unwind.http.submissions import SIGNAL_ID, idempotency_key
 
-ACTOR = "anonymous"
-"""Who acts, as long as callers do not say who they are."""
 _FAILURES = (400, 404, 409, 413, 415, 422, 503)
 
 Version = Annotated[int, Meta(ge=0, le=2**62)] | None
@@ -94,40 +93,46 @@ _SIGNAL = Docs(
 _ACT = _docs(ActRequest)
 
 
-@post("/sagas/{saga_id:str}/cancel", status_code=202, docs=_ACT)
+@post("/sagas/{saga_id:str}/cancel", status_code=202, docs=_ACT, scope="operate")
 async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Undo a saga.
 
     Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
     """
     given = await given_reason(request)
-    await engine.cancel(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
+    await engine.cancel(
+        known(saga_id), actor=actor_of(request), reason=given.reason, expected_version=given.expected_version
+    )
     return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
 
 
-@post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT)
+@post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT, scope="operate")
 async def resume_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Drive a saga on.
 
     Un-pauses, ends a backoff, retries what is blocked, sends again what is outstanding.
     """
     given = await given_reason(request)
-    await engine.resume(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
+    await engine.resume(
+        known(saga_id), actor=actor_of(request), reason=given.reason, expected_version=given.expected_version
+    )
     return Acted(saga_id, "resumed", "Saga resumed: what is outstanding is driven now")
 
 
-@post("/sagas/{saga_id:str}/pause", status_code=202, docs=_ACT)
+@post("/sagas/{saga_id:str}/pause", status_code=202, docs=_ACT, scope="operate")
 async def pause_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Begin nothing new in a saga.
 
     Answers that are under way are still recorded. Resume or cancel ends the pause.
     """
     given = await given_reason(request)
-    await engine.pause(known(saga_id), actor=ACTOR, reason=given.reason, expected_version=given.expected_version)
+    await engine.pause(
+        known(saga_id), actor=actor_of(request), reason=given.reason, expected_version=given.expected_version
+    )
     return Acted(saga_id, "paused", "Saga paused: nothing new begins until it is resumed")
 
 
-@post("/sagas/{saga_id:str}/retry", status_code=202, docs=_docs(RetryRequest))
+@post("/sagas/{saga_id:str}/retry", status_code=202, docs=_docs(RetryRequest), scope="operate")
 async def retry_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Try anew what is blocked or waits for its next attempt.
 
@@ -138,7 +143,7 @@ async def retry_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
     printable(reason=given.reason, step=given.step)
     state = await engine.retry(
         known(saga_id),
-        actor=ACTOR,
+        actor=actor_of(request),
         reason=given.reason,
         step=given.step,
         command=given.command if len(given.command) else None,
@@ -147,7 +152,7 @@ async def retry_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEng
     return Acted(saga_id, state.shown_status, "Retry ordered: a fresh attempt begins now")
 
 
-@post("/sagas/{saga_id:str}/resolve", status_code=202, docs=_docs(ResolveRequest, required=True))
+@post("/sagas/{saga_id:str}/resolve", status_code=202, docs=_docs(ResolveRequest, required=True), scope="operate")
 async def resolve_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Take what is blocked as done, or undone, by hand.
 
@@ -157,7 +162,7 @@ async def resolve_step(saga_id: FromPath[str], request: AnyRequest, engine: TheE
     printable(evidence=given.evidence, reference=given.reference, step=given.step)
     state = await engine.resolve(
         known(saga_id),
-        actor=ACTOR,
+        actor=actor_of(request),
         evidence=given.evidence,
         reference=given.reference,
         step=given.step,
@@ -167,7 +172,7 @@ async def resolve_step(saga_id: FromPath[str], request: AnyRequest, engine: TheE
     return Acted(saga_id, state.shown_status, "Resolved by hand: the saga goes on")
 
 
-@post("/sagas/{saga_id:str}/skip", status_code=202, docs=_docs(SkipRequest, required=True))
+@post("/sagas/{saga_id:str}/skip", status_code=202, docs=_docs(SkipRequest, required=True), scope="operate")
 async def skip_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Leave out what is blocked.
 
@@ -178,7 +183,7 @@ async def skip_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngi
     printable(reason=given.reason, step=given.step)
     state = await engine.skip(
         known(saga_id),
-        actor=ACTOR,
+        actor=actor_of(request),
         reason=given.reason,
         step=given.step,
         expected_version=given.expected_version,
@@ -186,7 +191,7 @@ async def skip_step(saga_id: FromPath[str], request: AnyRequest, engine: TheEngi
     return Acted(saga_id, state.shown_status, "Skipped: the saga goes on without it")
 
 
-@post("/sagas/{saga_id:str}/signals/{name:str}", status_code=202, docs=_SIGNAL)
+@post("/sagas/{saga_id:str}/signals/{name:str}", status_code=202, docs=_SIGNAL, scope="operate")
 async def signal_saga(saga_id: FromPath[str], name: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Tell a saga what its step of that name waits for: an approval, a webhook.
 
@@ -194,7 +199,9 @@ async def signal_saga(saga_id: FromPath[str], name: FromPath[str], request: AnyR
     that is repeated, with its `Idempotency-Key` and its body, counts once; another one is refused with 409.
     """
     payload = await read_optional_json(request, _anything, NULL)
-    state = await engine.signal(known(saga_id), name, payload, signal_id=idempotency_key(request), actor=ACTOR)
+    state = await engine.signal(
+        known(saga_id), name, payload, signal_id=idempotency_key(request), actor=actor_of(request)
+    )
     waits = state.run(name) is None
     return Acted(saga_id, state.shown_status, "Signal kept for its step" if waits else "Signal received")
 

@@ -1,5 +1,6 @@
 """The HTTP application: routes put together, and what holds for every request, whoever answers it."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from unwind.http.access import Guard, guarded_by, identified_by, scopes_in
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.bulk import bulk_routes
@@ -19,6 +21,7 @@ from unwind.http.documentation import documentation_routes
 from unwind.http.filters import documented
 from unwind.http.foresight import foresight_routes
 from unwind.http.health import health_routes
+from unwind.http.keys import key_routes
 from unwind.http.openapi import ATTRIBUTE, ATTRIBUTES, About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
 from unwind.http.rate_limits import limited_by
@@ -26,6 +29,7 @@ from unwind.http.sagas import Shows, saga_routes
 from unwind.ports import RateLimiter
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.engine import Engine
+from unwind.runtime.keyring import Keyring
 from unwind.runtime.queries import Queries
 from unwind.runtime.readiness import Checks
 from unwind.runtime.telemetry import Telemetry
@@ -38,7 +42,8 @@ _SECURITY = (
         b"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # Not `no-referrer`: by that a browser keeps from us which page sent a form, and such forms are refused.
+    (b"referrer-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
 
@@ -94,12 +99,15 @@ def create_app(
     provide: Mapping[str, Any] | None = None,
     limiter: RateLimiter | None = None,
     bulk: Bulk | None = None,
+    keys: Keyring | None = None,
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
     `shows` says how the contexts of a definition, `name` or `name@version`, are shown; `limiter` counts the calls under
     `/api/v1`; `bulk` carries out what is asked for many sagas at once: without it there are no routes for that.
+    `keys` tell who calls: without them, or as long as there are none, only callers on this machine are served. Each
+    route says with `scope="read"` (or `start`, `operate`, `admin`, `open`) who may call it; else DefinitionError.
     """
     given = {
         "engine": engine,
@@ -108,34 +116,44 @@ def create_app(
         "shows": shows or {},
         "telemetry": engine.telemetry,
         "bulk": bulk,
+        "keys": keys,
         **(provide or {}),
     }
     about_sagas = [*saga_routes, *foresight_routes, *act_routes, *circuit_routes]
-    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *routes]
+    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *(key_routes if keys else ()), *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
     documentation = documentation_routes(
         document(about, described, PREFIX if limiter else None, documented(engine.searchable))
     )
-    limits = [limited_by(limiter)] if limiter else []
+    identify = identified_by(keys)
+    limits = [limited_by(limiter, identify)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
-    return _guarded([api, *health_routes, *documentation], given)
+    return _guarded([api, *health_routes, *documentation], given, [guarded_by(identify)])
 
 
 def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
-    """What a process that answers nobody's questions about sagas still tells: alive, ready, and its figures."""
+    """What a process that answers nobody's questions about sagas still tells: alive, ready, and its figures.
+
+    To everybody who reaches it: there is nothing to be steered, and no saga is named.
+    """
     return _guarded(health_routes, {"checks": checks, "telemetry": telemetry})
 
 
-def _guarded(routes: Sequence[Router | HTTPRouteHandler], given: Mapping[str, Any]) -> Guarded:
+def _guarded(
+    routes: Sequence[Router | HTTPRouteHandler], given: Mapping[str, Any], guards: Sequence[Guard] = ()
+) -> Guarded:
     app = Litestar(
         routes,
+        guards=list(guards),
         dependencies={name: Provide(_always(value), sync_to_thread=False) for name, value in given.items()},
         exception_handlers={Exception: answer},
         request_max_body_size=BODY_LIMIT,
         openapi_config=None,
         logging_config=None,
     )
+    # All of them, also those that no documentation is made of: a route that does not say who may call it is not served.
+    deque(scopes_in(app), maxlen=0)
     return Guarded(app)
 
 

@@ -8,7 +8,8 @@ from litestar.params import FromPath, SkipValidation
 from msgspec import Meta, Struct, field
 from msgspec.json import Decoder
 
-from unwind.http.acts import ACTOR, ActRequest, given_reason, printable
+from unwind.http.access import actor_of
+from unwind.http.acts import ActRequest, given_reason, printable
 from unwind.http.bodies import read_json
 from unwind.http.filters import SagaFilter, query_of
 from unwind.http.openapi import Answer, Docs
@@ -69,7 +70,7 @@ _HALT = Docs(
 )
 
 
-@post("/sagas/bulk", status_code=202, docs=_BEGIN)
+@post("/sagas/bulk", status_code=202, docs=_BEGIN, scope="operate")
 async def act_in_bulk(request: AnyRequest, engine: TheEngine, bulk: TheBulk) -> Response[Any]:
     """Cancel, resume or retry many sagas.
 
@@ -87,12 +88,12 @@ async def act_in_bulk(request: AnyRequest, engine: TheEngine, bulk: TheBulk) -> 
     if given.expected_count not in {None, preview.applies_to}:
         reason = f"it would apply to {preview.applies_to} sagas now, not {given.expected_count}; look again"
         raise RequestError(BULK_COUNT, reason, FieldError("expected_count", reason))
-    order = Order(given.action, query, ACTOR, given.reason, given.limit_per_second, given.expected_count)
+    order = Order(given.action, query, actor_of(request), given.reason, given.limit_per_second, given.expected_count)
     progress = await bulk.begin(order, preview)
     return Response(progress, status_code=202, headers={"Location": f"/api/v1/sagas/bulk/{progress.id}"})
 
 
-@get("/sagas/bulk/{run_id:str}", docs=_RUN)
+@get("/sagas/bulk/{run_id:str}", docs=_RUN, scope="read")
 async def show_bulk_run(run_id: FromPath[str], bulk: TheBulk) -> BulkRun:
     """Show how far a bulk run has come.
 
@@ -101,7 +102,7 @@ async def show_bulk_run(run_id: FromPath[str], bulk: TheBulk) -> BulkRun:
     return bulk.progress(known(run_id))
 
 
-@post("/sagas/bulk/{run_id:str}/stop", status_code=202, docs=_HALT)
+@post("/sagas/bulk/{run_id:str}/stop", status_code=202, docs=_HALT, scope="operate")
 async def stop_bulk_run(run_id: FromPath[str], request: AnyRequest, bulk: TheBulk) -> BulkRun:
     """End a bulk run before its next act.
 

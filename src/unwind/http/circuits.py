@@ -47,7 +47,7 @@ class CircuitList(Struct, frozen=True):
 _LIST = Docs((Answer(200, "What this process knows of who answers", CircuitList),), (422,))
 
 
-@get("/circuits", docs=_LIST)
+@get("/circuits", docs=_LIST, scope="read")
 async def list_circuits(engine: TheEngine) -> CircuitList:
     """List the participants of sagas: who answers, who does not and since when, and how many sagas wait for that."""
     return CircuitList(engine.worker, engine.carries_on, tuple(map(_shown, engine.circuits())))

@@ -19,15 +19,15 @@ def documentation_routes(schema: Schema) -> list[HTTPRouteHandler]:
     document = msgspec.json.format(msgspec.json.encode(schema))
     page = "".join(_page(schema)).encode()
 
-    @get("/schema/openapi.json")
+    @get("/schema/openapi.json", scope="read")
     async def openapi_document() -> Response[bytes]:
         return Response(document, media_type="application/json")
 
-    @get("/docs")
+    @get("/docs", scope="read")
     async def docs_page() -> Response[bytes]:
         return Response(page, media_type="text/html")
 
-    @get("/docs/style.css")
+    @get("/docs/style.css", scope="read")
     async def docs_style() -> Response[bytes]:
         return Response(_STYLE, media_type="text/css")
 

@@ -9,7 +9,7 @@ from unwind.runtime.explain import Explanation
 from unwind.runtime.foresight import explanation_of, plan_of
 
 
-@get("/sagas/{saga_id:str}/plan", docs=look("What is left to do, and what a cancel would undo", Plan))
+@get("/sagas/{saga_id:str}/plan", docs=look("What is left to do, and what a cancel would undo", Plan), scope="read")
 async def saga_plan(saga_id: FromPath[str], queries: TheQueries, engine: TheEngine) -> Plan:
     """Show what is left to do, and what would be undone if the saga were cancelled now.
 
@@ -20,7 +20,7 @@ async def saga_plan(saga_id: FromPath[str], queries: TheQueries, engine: TheEngi
     return await plan_of(queries, engine.sagas, known(saga_id))
 
 
-@get("/sagas/{saga_id:str}/explain", docs=look("Why the saga is where it is", Explanation))
+@get("/sagas/{saga_id:str}/explain", docs=look("Why the saga is where it is", Explanation), scope="read")
 async def explain_saga(saga_id: FromPath[str], queries: TheQueries, engine: TheEngine) -> Explanation:
     """Explain in plain language why a saga is where it is.
 

@@ -41,13 +41,13 @@ class Readiness(Struct, frozen=True):
 _ALIVE = Docs((Answer(200, "It does", Alive),), tag="health")
 
 
-@get("/health", docs=_ALIVE)
+@get("/health", docs=_ALIVE, scope="open")
 async def health() -> Alive:
     """Whether the process answers."""
     return Alive()
 
 
-@get("/livez", docs=_ALIVE)
+@get("/livez", docs=_ALIVE, scope="open")
 async def livez() -> Alive:
     """Whether the process answers; for orchestrators."""
     return Alive()
@@ -62,6 +62,7 @@ async def livez() -> Alive:
         ),
         tag="health",
     ),
+    scope="open",
 )
 async def readyz(checks: NamedDependency[SkipValidation[Checks]]) -> Response[Readiness]:
     """Whether work can be taken on."""
@@ -85,6 +86,7 @@ async def _check(check: Check) -> CheckResult:
 @get(
     "/metrics",
     docs=Docs((Answer(200, "Text exposition format", media_type="text/plain"),), tag="health"),
+    scope="read",
 )
 async def metrics(telemetry: NamedDependency[SkipValidation[Telemetry]]) -> Response[bytes]:
     """Figures for Prometheus."""

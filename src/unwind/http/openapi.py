@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from unwind.errors import DefinitionError
 from unwind.http import problems
+from unwind.http.access import API_KEY, COOKIE, OPEN, scope_of
 from unwind.http.problems import Problem
 
 Schema = Mapping[str, Any]
@@ -22,6 +23,8 @@ _PROBLEMS = {
     kind.status: kind.title
     for kind in (
         problems.MALFORMED,
+        problems.UNAUTHORIZED,
+        problems.FORBIDDEN,
         problems.NOT_FOUND,
         problems.STATE,
         problems.TOO_LARGE,
@@ -31,6 +34,12 @@ _PROBLEMS = {
         problems.INTERNAL,
         problems.UNAVAILABLE,
     )
+}
+
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key; `unwind keys create` makes one."},
+    "key": {"type": "apiKey", "in": "header", "name": API_KEY, "description": "The same, in a header of its own."},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "A browser that has logged in."},
 }
 
 
@@ -117,7 +126,7 @@ def document(
         "openapi": "3.1.0",
         "info": msgspec.to_builtins(about),
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": _SCHEMES},
     }
 
 
@@ -134,12 +143,15 @@ def _operation(
 ) -> dict[str, Any]:
     summary, _, description = (getdoc(handler.fn) or "").partition("\n\n")
     in_path = tuple(Parameter(name, "", place="path") for name in _PATH_PARAMETER.findall(path))
-    failures = {*docs.problems, problems.INTERNAL.status, *([problems.TOO_MANY.status] if limited else [])}
+    needed = scope_of(handler)
+    refusals = [] if needed == OPEN else [problems.UNAUTHORIZED.status, problems.FORBIDDEN.status]
+    failures = {*docs.problems, *refusals, problems.INTERNAL.status, *([problems.TOO_MANY.status] if limited else [])}
     operation: dict[str, Any] = {
         "operationId": handler.fn.__name__,
         "tags": [docs.tag],
         "summary": summary,
         "description": description,
+        "security": [] if needed == OPEN else [{scheme: [needed]} for scheme in _SCHEMES],
         "parameters": [
             {
                 "name": parameter.name,

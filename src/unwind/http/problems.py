@@ -57,6 +57,9 @@ class Kind(Struct, frozen=True):
 
 
 MALFORMED = Kind("malformed", "The request cannot be read", 400)
+UNAUTHORIZED = Kind("unauthorized", "A valid API key is needed", 401)
+FORBIDDEN = Kind("forbidden", "The caller may not do this", 403)
+FOREIGN = Kind("foreign-origin", "Another site asked for this", 403)
 NOT_FOUND = Kind("not-found", "There is no such thing", 404)
 METHOD = Kind("method-not-allowed", "The method is not supported here", 405)
 STATE = Kind("saga-state", "The saga's state forbids it", 409)

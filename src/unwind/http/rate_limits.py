@@ -1,17 +1,15 @@
 """Refuses clients that call too often, and tells all of them how much they may (IETF draft on RateLimit fields)."""
 
 from collections.abc import Callable
-from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
 
-from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from unwind.http.access import Identify
 from unwind.http.problems import TOO_MANY, RequestError
 from unwind.ports import Allowance, RateLimiter
 
-API_KEY = "X-API-Key"
 _READS = {"GET", "HEAD"}
 _FREE = {"OPTIONS"}
 _SECOND = 1_000_000
@@ -19,18 +17,19 @@ _NETWORK = 64
 """Bits of an IPv6 address that one customer of a provider has in common."""
 
 
-def limited_by(limiter: RateLimiter) -> Callable[[ASGIApp], ASGIApp]:
+def limited_by(limiter: RateLimiter, identify: Identify) -> Callable[[ASGIApp], ASGIApp]:
     """The middleware. A function, because the framework copies whatever objects it is given."""
-    return lambda app: _RateLimited(app, limiter)
+    return lambda app: _RateLimited(app, limiter, identify)
 
 
 class _RateLimited:
     """Counts reads and writes apart, for each client."""
 
-    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+    def __init__(self, app: ASGIApp, limiter: RateLimiter, identify: Identify) -> None:
         """Wraps what answers."""
         self._app = app
         self._limiter = limiter
+        self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises RequestError when there are too many."""
@@ -38,7 +37,9 @@ class _RateLimited:
             await self._app(scope, receive, send)
             return
         kind = "read" if scope["method"] in _READS else "write"
-        allowance = await self._limiter.take(client_of(scope), kind)
+        caller = await self._identify(scope)
+        client = f"key:{caller.key_id}" if caller is not None and caller.key_id else address_of(scope)
+        allowance = await self._limiter.take(client, kind)
         told = self._told(kind, allowance)
         if not allowance.allowed:
             seconds = _seconds(allowance.wait)
@@ -66,11 +67,8 @@ class _RateLimited:
         }
 
 
-def client_of(scope: Scope) -> str:
-    """Who calls: the holder of an API key, which is not shown or stored, or else the address."""
-    key = Headers.from_scope(scope).get(API_KEY, "")
-    if key:
-        return "key:" + blake2b(key.encode(), digest_size=16).hexdigest()
+def address_of(scope: Scope) -> str:
+    """Where a call comes from that brings no valid key: who guesses at keys is limited too."""
     client = scope.get("client")
     if not client:
         return "address:local"

@@ -112,7 +112,7 @@ _LIST = Docs((Answer(200, "A page of sagas", SagaList),), (422, 503), parameters
 _COUNT = Docs((Answer(200, "How many there are", SagaCount),), (422, 503), parameters=FILTERS)
 
 
-@get("/sagas", docs=_LIST)
+@get("/sagas", docs=_LIST, scope="read")
 async def list_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngine) -> SagaList:
     """List sagas, newest first."""
     given = Given(request)
@@ -123,7 +123,7 @@ async def list_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngine
     return SagaList(page.sagas, None if page.next is None else _write_cursor(page.next))
 
 
-@get("/sagas/count", docs=_COUNT)
+@get("/sagas/count", docs=_COUNT, scope="read")
 async def count_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngine) -> SagaCount:
     """Count sagas.
 
@@ -133,7 +133,7 @@ async def count_sagas(request: AnyRequest, queries: TheQueries, engine: TheEngin
     return counted(await queries.count(Given(request).query(found), found.amounts), found.amounts)
 
 
-@get("/sagas/{saga_id:str}", docs=look("The saga as it is now, or was", SagaView, AT))
+@get("/sagas/{saga_id:str}", docs=look("The saga as it is now, or was", SagaView, AT), scope="read")
 async def show_saga(saga_id: FromPath[str], request: AnyRequest, queries: TheQueries, shows: TheShows) -> SagaView:
     """Show a saga, as it is now or as it stood after one of its versions.
 
@@ -145,7 +145,7 @@ async def show_saga(saga_id: FromPath[str], request: AnyRequest, queries: TheQue
     return view if show is None else replace(view, context=show(view.context))
 
 
-@get("/sagas/{saga_id:str}/history", docs=look("All attempts and acts", SagaHistory))
+@get("/sagas/{saga_id:str}/history", docs=look("All attempts and acts", SagaHistory), scope="read")
 async def saga_history(saga_id: FromPath[str], queries: TheQueries) -> SagaHistory:
     """Show how a saga came to where it is."""
     history = await queries.history(known(saga_id))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from unwind.ports import (
 from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
+from unwind.stores.postgres.keys import PostgresKeys
 from unwind.stores.searched import rarest_first
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
@@ -67,6 +69,8 @@ class PostgresStore:
         self._counting = asyncio.Lock()
         """One count at a time: it may take long, and the other readers are needed to carry sagas on."""
         self._now = now
+        self.keys = PostgresKeys(partial(_ask, writers), partial(_ask, readers), self._time)
+        """The API keys in the same database."""
 
     @classmethod
     async def open(cls, url: str, *, now: Callable[[], int] | None = None, only_read: bool = False) -> "PostgresStore":

@@ -31,6 +31,7 @@ from unwind.stores.sqlite.batch import SQL, Batch, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
+from unwind.stores.sqlite.keys import SQLiteKeys
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
 from unwind.stores.text import storable
 
@@ -54,6 +55,8 @@ class SQLiteStore:
         self._reader = reader
         self._counter = counter
         self._now = now
+        self.keys = SQLiteKeys(writer, reader, now)
+        """The API keys in the same file."""
 
     @classmethod
     async def open(
