@@ -51,10 +51,14 @@ def cancelled_for_real(saga: Saga[Trip], state: State, now: int) -> tuple[list[t
     Every undo is answered with a yes, and an action that still runs never ends: its lease does.
     """
     seen: dict[str, CommandCall | None] = {}
-    seen |= {undo.step: undo.command for undo in state.undos}
+    seen |= {undo.step: None if undo.child else undo.command for undo in state.undos}
     decision = decide(saga, state, Cancel("ada"), Moment(now, 0.5, "w7"))
     for _ in range(50):
-        seen |= {event.step: event.command for event in decision.events if isinstance(event, UndoStarted)}
+        seen |= {
+            event.step: None if event.child else event.command
+            for event in decision.events
+            if isinstance(event, UndoStarted)
+        }
         state = decision.state
         if state.status == "compensated":
             return list(seen.items()), True

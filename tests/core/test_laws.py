@@ -111,7 +111,7 @@ def definitions(draw: st.DrawFn, *, flat: bool = False) -> tuple[tuple[Node, ...
     def part(kind: str) -> Part:
         return Part(
             next(names),
-            draw(st.sampled_from(ANY if kind != "pivot" else ANY[:5])),
+            draw(st.sampled_from(PLACED[kind])),
             kind,
             draw(st.sampled_from(["none"] * 8 + ["skip", "skip", "fail", "raise"])),
             draw(st.integers(1, 3)),
@@ -140,6 +140,8 @@ def definitions(draw: st.DrawFn, *, flat: bool = False) -> tuple[tuple[Node, ...
     return nodes, draw(st.sampled_from([None, None, 45 * SECOND, 400 * SECOND]))
 
 
+PLACED = {"compensatable": ANY, "pivot": [*ANY[:5], "saga"], "retriable": ANY[:7]}
+"""What may stand there."""
 MOVES = ["answer"] * 5 + ["wake"] * 3 + ["tick", "forge", "forge", "cancel", "pause", "resume", "resume", "start"]
 MOVES += ["retry", "resolve", "skip", "signal", "signal", "dark", "dark", "dark", "unwind"]
 moves = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5), st.integers(0, 4)), max_size=40)

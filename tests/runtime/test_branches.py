@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.core.trips import Trip, booking, parcels, stay, trip
-from tests.runtime.rig import Rig, reply, virtual
+from tests.runtime.rig import Rig, reply, tell, virtual
 
 from unwind.core.events import CompensationStarted, StepDone, StepRefused, StepUnknown, UndoDone, UndoStarted
 from unwind.core.groups import Parallel
@@ -88,6 +88,27 @@ def check(rig: Rig, saga_id: str, says: dict[str, str]) -> None:
         mine = [step for step in begun if step.startswith(name)]
         assert mine == sorted(mine, reverse=True), "backwards"
     assert undone[-1] == "visa", "what stands before the group comes last"
+
+
+@virtual
+async def test_each_branch_is_sent_again_in_its_own_time_and_not_in_that_of_the_others() -> None:
+    """Found by an attack: every branch woke the saga, and each wake-up sent all of them again."""
+    saga = trip(Parallel(*([booking(f"a{number}"), booking(f"b{number}")] for number in range(20))))
+    rig = Rig(saga, limits=Limits(circuit_after=0))
+    sent: list[str] = []
+
+    def answer(command: Message) -> None:
+        sent.append(command.step)
+
+    await rig.agency(answer)
+    engine = await rig.launch(sweeps=True)
+    await engine.start(saga, Trip(), saga_id="trip-1")
+    for number in range(20):
+        await rig.elapse(0.23)
+        tell(engine, "trip-1", f"a{number}")
+    await rig.elapse(24)
+    asked = [step for step in sent if step.startswith("b")]
+    assert 20 * 4 <= len(asked) <= 20 * 8
 
 
 @virtual

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import structlog
@@ -306,3 +307,28 @@ async def test_refusals_are_answers() -> None:
         assert (await engine.ended(saga_id)).status == "compensated"
     [circuit] = engine.loop.circuits()
     assert (circuit.stage, circuit.answers, circuit.opened) == ("closed", 30, 0)
+
+
+@virtual
+async def test_an_undo_that_is_never_answered_starves_nobody() -> None:
+    """Found by an attack: where a participant lacks a handler for one undo, every probe went to that one."""
+    patient: Any = {"undo_retry": Retry.fixed(50, timedelta(seconds=10))}
+    saga = trip(booking("flight", **patient), booking("hotel", **patient))
+    rig, chance = Rig(saga), Random(5)
+
+    def answer(command: Message) -> Message | None:
+        if command.direction == "undo":
+            return None
+        full = (command.saga_id, command.step) == ("saga-000001", "hotel")
+        return reply(command, "refused" if full else "ok", reason="full")
+
+    await rig.agency(answer)
+    engine = await rig.launch(sweeps=True)
+    await engine.start(saga, Trip())
+    await rig.elapse(120)
+    ids = []
+    for _ in range(20):
+        await rig.elapse(20 + 20 * chance.random())
+        ids.append((await engine.start(saga, Trip())).saga_id)
+    await rig.elapse(120)
+    assert Counter(rig.scripted.status(saga_id) for saga_id in ids) == {"completed": 20}

@@ -273,13 +273,6 @@ CASES: dict[str, Case] = {
         {"compensated": on_child("hotel", resolve), "2 compensated": on_child("hotel", skip)},
         mended=False,
     ),
-    "blocked past the pivot: the saga of its own was undone": Case(
-        trip(booking("visa", Kind.PIVOT), stay("hotel", Kind.RETRIABLE)),
-        says("refused", "ask/do"),
-        "blocked",
-        {"completed": resolve, "2 completed": skip},
-        mended=False,
-    ),
     "blocked: the author's guard raises": Case(
         trip(booking("flight"), raising("hotel")),
         reply,

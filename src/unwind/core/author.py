@@ -143,8 +143,8 @@ def listed_items(plan: StepPlan, context: object) -> tuple[tuple[str, Raw], ...]
     given: object = ask(question, group.items, context)
     if not isinstance(given, Mapping):
         raise AuthorError(f"{question} returned {type(given).__name__}; give a mapping from key to item")
-    if len(given) > group.at_most:
-        raise AuthorError(f"{question} gave {len(given)} items; at most {group.at_most} are allowed")
+    if len(given) > group.most:
+        raise AuthorError(f"{question} gave {len(given)} items; at most {group.most} are allowed")
     return tuple((_checked_key(question, key), _stored_item(question, group, given[key])) for key in given)
 
 
@@ -165,13 +165,15 @@ def _stored_item(question: str, group: Any, item: object) -> Raw:
 def opening_of(plan: StepPlan, context: object) -> CommandCall:
     """What the saga of a `SagaStep` begins with: its revision as the name, its context as the payload.
 
-    Its `on_started` is asked here too: were it to raise there, nobody would hear of it.
+    Its `on_started` and its attributes are asked here too: were they to raise there, nobody would hear of it.
     """
     child, question = plan.step.saga, f"{plan.name}.begin"
     payload = Raw(ask(f"{question}: encoding the context", _encode, ask(question, plan.step.begin, context)))
     begun = ask(f"{question}: the context it returned", child.decode_context, payload)
     if child.on_started is not None:
         checked_records("on_started", ask(f"{child.name}.on_started", child.on_started, begun))
+    if child.attributes:
+        attributes_of(child, begun)
     return CommandCall("", child.revision, payload)
 
 

@@ -98,7 +98,7 @@ def _start(draft: Draft, start: m.Start) -> Decision:
         opening: Sequence[e.Record] = ()
         if saga.on_started is not None:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
-        attributes = attributes_of(saga, context) if saga.attributes else None
+        attributes = _attributes(saga, context, start) if saga.attributes else None
     except AuthorError as error:
         return Decision(draft.state, verdict="author_error", reason=error.reason)
     draft.emit(_started(draft, start, attributes))
@@ -106,6 +106,16 @@ def _start(draft: Draft, start: m.Start) -> Decision:
         draft.record(opening)
     advance(draft)
     return draft.decision()
+
+
+def _attributes(saga: Saga[Any], context: object, start: m.Start) -> dict[str, e.Searched] | None:
+    """What the saga can be found by. Of a step's doing nobody would hear that they raise: it goes without."""
+    try:
+        return attributes_of(saga, context)
+    except AuthorError:
+        if start.parent:
+            return None
+        raise
 
 
 def _started(draft: Draft, start: m.Start, attributes: dict[str, e.Searched] | None) -> e.SagaStarted:

@@ -16,6 +16,8 @@ class SendCommand(Struct, frozen=True, gc=False):
     command: CommandCall
     retriable: bool = False
     """Past the pivot there is no way back: a refusal is not final, the participant will be asked again."""
+    resend: int = 0
+    """Microseconds after which it is sent again while unanswered."""
 
 
 class RunAction(Struct, frozen=True, gc=False):
@@ -39,6 +41,7 @@ class RunSaga(Struct, frozen=True, gc=False):
     step: str
     direction: Direction
     context: Raw
+    resend: int = 0
 
 
 class TellParent(Struct, frozen=True, gc=False):

@@ -316,7 +316,11 @@ Event = (
 
 
 class Record(Struct, frozen=True, gc=False):
-    """A domain event for another stream, committed together with the step that caused it."""
+    """A domain event for another stream, committed together with the step that caused it.
+
+    A stream belongs to one saga, which counts what it writes there: another saga that writes to it, a child too, is
+    refused by the store.
+    """
 
     stream: str
     category: str

@@ -37,6 +37,7 @@ class _Progress:
         self.runs = {run.step: run.status for run in state.runs}
         self.listed = {listed.step: [key for key, _ in listed.items] for listed in state.items}
         self.items = state.items
+        self._under_way: dict[str, set[str]] = {}
 
     def over(self, name: str, key: str = "") -> bool:
         """Of a step of a `ForEach`: for that item; without a key, for all of them."""
@@ -59,13 +60,16 @@ class _Progress:
 
     def under_way(self, each: str) -> set[str]:
         """The items of a `ForEach` of which something was begun and not all is over."""
-        plans = [plan for plan in self.saga.plans if plan.each == each]
-        return {
-            key
-            for key in self.listed[each]
-            if any(item_step(plan.name, key) in self.runs for plan in plans)
-            and not all(self.over(plan.name, key) for plan in plans)
-        }
+        found = self._under_way.get(each)
+        if found is None:
+            plans = [plan for plan in self.saga.plans if plan.each == each]
+            found = self._under_way[each] = {
+                key
+                for key in self.listed[each]
+                if any(item_step(plan.name, key) in self.runs for plan in plans)
+                and not all(self.over(plan.name, key) for plan in plans)
+            }
+        return found
 
 
 def _startable(saga: Saga[Any], progress: _Progress, tried: Collection[str]) -> Iterator[StepPlan]:

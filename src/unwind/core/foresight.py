@@ -138,7 +138,13 @@ def _forecasts(saga: Saga[Any], plan: StepPlan, state: State) -> Iterator[StepAh
 
 
 def _run_ahead(plan: StepPlan, run: StepRun) -> StepAhead:
-    return StepAhead(plan.name, plan.kind, plan.shape, plan.guarded, _progress(run), run.command, forecast=False)
+    command, note = _asked(run)
+    return StepAhead(plan.name, plan.kind, plan.shape, plan.guarded, _progress(run), command, forecast=False, note=note)
+
+
+def _asked(run: StepRun) -> tuple[CommandCall | None, str]:
+    """The command that was sent; of a step that is a saga of its own there is none."""
+    return (None, f"a saga of its own, {run.child}") if run.child else (run.command, "")
 
 
 def _progress(run: StepRun) -> Progress:
@@ -166,7 +172,8 @@ def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, .
     """Cancel a copy, say yes to every undo, and write down what the machine asks for on the way."""
     undos: list[UndoAhead] = []
     for undo in state.undos:
-        undos.append(UndoAhead(undo.step, _shape(saga, undo.step), _progress(undo), undo.command))  # noqa: PERF401
+        command, note = _asked(undo)
+        undos.append(UndoAhead(undo.step, _shape(saga, undo.step), _progress(undo), command, note))
     moment = Moment(at, 0.0, "")
     decision = decide(saga, state, Cancel(""), moment)
     awaited: str | None = None
@@ -174,7 +181,9 @@ def _undoing(saga: Saga[Any], state: State, at: int) -> tuple[tuple[UndoAhead, .
         for event in decision.events:
             if isinstance(event, UndoStarted):
                 note = _RUNNING_STILL if event.step == awaited else ""
-                undos.append(UndoAhead(event.step, _shape(saga, event.step), "waiting", event.command, note))
+                command = None if event.child else event.command
+                note = f"its saga {event.child} is unwound, as its own plan says" if event.child else note
+                undos.append(UndoAhead(event.step, _shape(saga, event.step), "waiting", command, note))
         now = decision.state
         if now.status != "compensating":
             return tuple(undos), ""

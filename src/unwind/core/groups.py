@@ -15,7 +15,8 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 MAX_ITEMS = 256
-"""Of one `ForEach`, whatever it says itself: each item is a part of one saga's state."""
+MAX_RUNS = 1_024
+"""Items of one `ForEach`, and its items times its steps: all of them are parts of one saga's state."""
 
 
 class Parallel(Generic[C]):
@@ -47,12 +48,13 @@ class ForEach(Step[C, None], Generic[C, T]):
         items: Callable[[C], Mapping[str, T]],
         of: type[T],
         at_once: int = MAX_ITEMS,
-        at_most: int = MAX_ITEMS,
+        at_most: int | None = None,
     ) -> None:
         """`items` is pure: key → item, in the order in which they begin; keys are printable, without brackets or '/'.
 
-        `of` is the items' type, stored as JSON. `at_once` is how many items are under way at the same time; `at_most`
-        how many there may be (more block the saga), up to `MAX_ITEMS`.
+        `of` is the items' type, stored as JSON. `at_once` is how many items are under way at the same time, going
+        forward; `at_most` how many there may be (more block the saga): as many as can be unless it says so, which is
+        `MAX_ITEMS`, and `MAX_RUNS` by the number of steps.
         """
         self.name = name  # type: ignore[misc]
         self.steps = steps
@@ -60,6 +62,8 @@ class ForEach(Step[C, None], Generic[C, T]):
         self.of = of
         self.at_once = at_once
         self.at_most = at_most
+        self.most = MAX_ITEMS
+        """What that comes to; known once the saga is built."""
 
 
 class OfItem(Generic[T]):
@@ -140,8 +144,8 @@ class _Layout:
         where = f"saga {self.saga}, step {group.name!r}"
         if each:
             raise DefinitionError(f"{where}: a ForEach cannot stand inside another ({each!r}); list the pairs as items")
-        if not 1 <= group.at_most <= MAX_ITEMS or group.at_once < 1:
-            raise DefinitionError(f"{where}: at_most must lie between 1 and {MAX_ITEMS}, and at_once be at least 1")
+        if group.at_once < 1:
+            raise DefinitionError(f"{where}: at_once must be at least 1")
         if isinstance(group.steps, Sequence) and not group.steps:
             raise DefinitionError(f"{where}: it has no steps; give what is to be done for each item")
         try:
@@ -151,7 +155,12 @@ class _Layout:
                 f"{where}: the items' type {group.of!r} cannot be stored as JSON ({error})"
             ) from error
         head = self._put(group, after, grouped=grouped, each="")
-        return self.sequence(group.steps, head, grouped=True, each=group.name)
+        ends = self.sequence(group.steps, head, grouped=True, each=group.name)
+        most = min(MAX_ITEMS, MAX_RUNS // sum(place.each == group.name for place in self.places))
+        if group.at_most is not None and not 1 <= group.at_most <= most:
+            raise DefinitionError(f"{where}: at_most must lie between 1 and {most} for as many steps as it has")
+        group.most = most if group.at_most is None else group.at_most
+        return ends
 
     def _put(self, step: Step[Any, Any], after: tuple[str, ...], *, grouped: bool, each: str) -> tuple[str, ...]:
         if isinstance(step, OfItem) != bool(each):

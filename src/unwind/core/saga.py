@@ -164,11 +164,16 @@ def _child(saga: str, plan: StepPlan) -> "Saga[Any]":
     where, child = f"saga {saga}, step {plan.name!r}", getattr(plan.step, "saga", None)
     if not isinstance(child, Saga):
         raise DefinitionError(f"{where}: give it the Saga that it begins, `saga = …`")
+    if plan.kind is Kind.RETRIABLE:
+        raise DefinitionError(
+            f"{where}: saga {child.name} may end undone, and after the pivot nothing could make that good; "
+            "make the step the pivot, or put it before"
+        )
     pivot = next((each.name for each in child.plans if each.kind is Kind.PIVOT), None)
     if pivot is not None and plan.kind is Kind.COMPENSATABLE:
         raise DefinitionError(
             f"{where}: saga {child.name} cannot be undone once its pivot {pivot!r} was begun; "
-            "make the step the pivot, or retriable after one, or begin a saga without a pivot"
+            "make the step the pivot, or begin a saga without one"
         )
     return child
 

@@ -187,7 +187,8 @@ class SagaStep(Step[C, R]):
     """A step that is a saga of its own: done when that saga is completed, undone by undoing all of it.
 
     R is the type of the other saga's context. The step says no when that saga was undone, for whatever reason, or was
-    cancelled. A step that can be undone needs a saga without a pivot; its timeouts and retries are that saga's own.
+    cancelled. A step that can be undone needs a saga without a pivot, and none comes after the pivot: what it began may
+    end undone. Timeouts and retries are the other saga's own.
     """
 
     saga: ClassVar[Any]

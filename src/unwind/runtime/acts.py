@@ -61,7 +61,7 @@ def _driven(told: Situation, direction: Direction, run: StepRun) -> str:
     if run.waits:
         return f"Leaves {what} to wait on."
     if run.child:
-        return f"Looks after the saga of {what} now; that goes on by itself."
+        return f"Looks after the saga of {what} now; what holds that one up is to be seen, and mended, there."
     if run.command is None:
         return f"Leaves {what} to run on."
     return f"Sends {what} again now, under the same id, with a new timeout; harmless to repeat."

@@ -22,6 +22,8 @@ from unwind.runtime.limits import SECOND, Limits
 Stage = Literal["closed", "open", "ramp"]
 DIRECTIONS: tuple[Direction, Direction] = ("undo", "do")
 """What goes first, goes first."""
+KEPT = 4
+"""One in so many of a slot's commands is kept from the undos."""
 STEPS = 7
 """Seconds with answers from the beginning of a ramp to its end."""
 SPREAD = 0.2
@@ -83,6 +85,7 @@ class Circuit:
         self._oldest = 0
         self._slot = 0
         self._left = 0
+        self._kept = 0
         self._rate = 0
         self._stages = 0
         self._asked = 0
@@ -99,7 +102,8 @@ class Circuit:
         self._unanswered = self._asked = 0
         if self.stage == "open":
             self._turn("ramp", now)
-            self._rate = self._left = self._limits.circuit_ramp
+            self._rate = self._limits.circuit_ramp
+            self._fill()
             self._slot, self._stages, self._heard = now, 0, False
         else:
             self._heard = True
@@ -135,20 +139,21 @@ class Circuit:
         self._roll(now)
         if self.stage == "closed":
             return True
-        if direction == "do" and now < self._undos_first_until:
-            return False
-        if self._left > 0:
+        undos_first = self.stage == "ramp" and now < self._undos_first_until
+        most = self._left - self._kept if direction == "undo" else self._kept if undos_first else self._left
+        if most > 0:
             self._left -= 1
+            self._kept = min(self._kept - (undos_first and direction == "do"), self._left)
             self._asked += 1
             return True
         if direction == "undo":
             self._undos_first_until = self._slot + 2 * self._slot_length
         return False
 
-    def room(self, now: int) -> int:
-        """How many commands may go now."""
+    def room(self, now: int) -> tuple[int, int]:
+        """How many commands may go now, and how many of them are kept from the undos."""
         self._roll(now)
-        return MOST if self.stage == "closed" else min(self._left, MOST)
+        return (MOST, 0) if self.stage == "closed" else (min(self._left, MOST), self._kept)
 
     def park_until(self, now: int, jitter: float) -> int:
         """Until when to leave an attempt alone: longer the longer the participant has been silent; soon in the ramp."""
@@ -183,10 +188,14 @@ class Circuit:
     def _slot_length(self) -> int:
         return self._limits.circuit_probe if self.stage == "open" else SECOND
 
+    def _fill(self) -> None:
+        """Room for a slot of the ramp. Undos go first, but never take all of it: some may never be answered."""
+        self._left, self._kept = self._rate, self._rate // KEPT
+
     def _open(self, now: int) -> None:
         self._turn("open", now)
         self.opened += 1
-        self._slot, self._left, self._asked = now, 0, 0
+        self._slot, self._left, self._kept, self._asked = now, 0, 0, 0
 
     def _turn(self, stage: Stage, now: int) -> None:
         silent_since = self._dark_since if self._answered_at is None else max(self._dark_since, self._answered_at)
@@ -197,19 +206,20 @@ class Circuit:
         """Time passes: a new slot has its own room, and the ramp goes on, ends, or has led nowhere."""
         while self.stage != "closed" and now >= self._slot + self._slot_length:
             if self.stage == "open":
-                self._slot, self._left = now, 1
+                self._slot, self._left, self._kept = now, 1, 0
                 return
             if self._asked and not self._heard:
                 if now - (self._answered_at or 0) >= self._limits.circuit_silence:
                     self._open(now)
                 else:
-                    self._slot, self._left = now, self._rate
+                    self._slot = now
+                    self._fill()
                 return
             self._slot += SECOND
             self._heard = False
             self._stages += 1
             self._rate *= 2
-            self._left = self._rate
+            self._fill()
             if self._stages == STEPS:
                 self._turn("closed", now)
                 self._cleared_at, self._unanswered = now, 0
@@ -225,6 +235,7 @@ class Circuits:
         self._turns: list[Turn] = []
         self._parked: dict[tuple[str, Direction], dict[str, int]] = {}
         """Sagas that this worker has parked, at whom, and until when."""
+        self._last_probe: dict[str, Direction] = {}
 
     def of(self, service: str) -> Circuit:
         """The circuit of a service, closed where nothing is known of it."""
@@ -250,13 +261,17 @@ class Circuits:
         """Sagas to wake before their time: as many as may send now, undos first, and who has waited longest."""
         chosen: list[str] = []
         for service, circuit in self._circuits.items():
-            room = circuit.room(now)
-            for direction in DIRECTIONS:
+            room, kept = circuit.room(now)
+            directions = DIRECTIONS
+            if circuit.stage == "open" and room and self._last_probe.get(service) == "undo":
+                directions = DIRECTIONS[::-1]  # an undo that is never answered must not be asked for ever alone
+            for direction in directions:
                 group = self._parked.get((service, direction), {})
-                for saga_id in list(islice(group, room)):
+                for saga_id in list(islice(group, max(0, room - kept if direction == "undo" else room))):
                     until = group.pop(saga_id)
                     if circuit.stage == "open":  # a probe: it stays parked, and is asked last next time
                         group[saga_id] = until
+                        self._last_probe[service] = direction
                     chosen.append(saga_id)
                     room -= 1
         return chosen

@@ -3,16 +3,19 @@
 What is lost here is sent again later.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
-from unwind.core.effects import RunAction, RunSaga, SendCommand, TellParent
-from unwind.core.messages import Input
+from unwind.core.effects import Effect, RunAction, RunSaga, SendCommand, TellParent
+from unwind.core.messages import Input, effect_id
 from unwind.core.pending import probes
 from unwind.ports import COMMANDS, Bus, Clock, Message
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.families import to_child, to_parent
 from unwind.runtime.outages import Outages
 from unwind.runtime.unit import Decided, command_message, new_effects
+
+REMEMBERED = 16_384
+"""Effects of which it is known when they were sent."""
 
 
 class Dispatcher:
@@ -34,6 +37,8 @@ class Dispatcher:
         self._clock = clock
         self._worker = worker
         self._put = put
+        self._sent: dict[str, int] = {}
+        """When an effect of a saga with branches was sent last, the latest last."""
 
     async def dispatch(self, settled: Iterable[Decided], now: int) -> None:
         """Send what is asked for; `now` is the store's time. Raises UnavailableError."""
@@ -49,7 +54,7 @@ class Dispatcher:
                         commands.setdefault(probe.command.service, []).append(command_message(made.after, probe))
             if not made.events and not made.redrive:
                 continue
-            for effect in new_effects(made):
+            for effect in new_effects(made) if made.saga.flat else self._due(made, started):
                 if isinstance(effect, RunAction):
                     if effect.runner == self._worker:
                         self._pool.submit(made.saga, effect, started)
@@ -66,6 +71,24 @@ class Dispatcher:
                 commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
         for service, messages in commands.items():
             await self._bus.publish(COMMANDS + service, messages)
+
+    def _due(self, made: Decided, now: int) -> Iterator[Effect]:
+        """What branches ask for, without what a wake-up would repeat: each of them wakes the saga in its own time.
+
+        Only a shortcut: what this worker has not sent lately goes. `now` is monotonic.
+        """
+        for effect in new_effects(made):
+            if isinstance(effect, SendCommand | RunSaga):
+                key = effect_id(effect.saga_id, effect.step, effect.direction)
+                sent = self._sent.pop(key, None)
+                woken = made.redrive and made.token is not None
+                if woken and sent is not None and now - sent < effect.resend * 4 // 5:
+                    self._sent[key] = sent
+                    continue
+                self._sent[key] = now
+                if len(self._sent) > REMEMBERED:
+                    del self._sent[next(iter(self._sent))]
+            yield effect
 
     def _to_relatives(self, effect: RunSaga | TellParent, made: Decided) -> None:
         if isinstance(effect, RunSaga):

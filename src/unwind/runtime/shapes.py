@@ -85,6 +85,8 @@ def _kind_of(run: StepRun) -> str:
     """As far as its run shows."""
     if run.waits:
         return run.waits
+    if run.child:
+        return "saga"
     if run.command is not None:
         return "command"
     return "action" if run.attempt.lease else "record"
