@@ -264,3 +264,13 @@ def test_a_parent_is_bound_to_the_definition_of_its_child() -> None:
 def test_children_come_with_their_parents_each_once() -> None:
     saga = trip(booking("flight"), stay("hotel"), stay("motel"))
     assert with_children([saga]) == with_children([saga, Stay.saga]) == [saga, Stay.saga]
+
+
+def test_what_a_step_does_not_say_is_told_from_what_it_need_not_say() -> None:
+    class Plain(SagaStep[Trip, Trip]):
+        name = "hotel"
+        saga = Saga("plain", context=Trip, steps=[booking("a")])
+
+    with pytest.raises(NotImplementedError):
+        Plain().begin(Trip())
+    assert Plain().succeeded(Trip("bob"), Trip("eve")) == Trip("bob")

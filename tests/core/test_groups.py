@@ -551,3 +551,9 @@ def test_a_decision_makes_only_the_steps_of_those_items_that_it_is_about() -> No
         made.clear()
         scenario.when(act)
         assert len(made) <= most
+
+
+def test_what_is_parked_is_neither_waited_for_nor_begun_anew_once_another_has_failed() -> None:
+    scenario = started(Parallel(booking("a"), booking("b"), errand("c"))).at(30, silent=["agency"])
+    scenario.when(refused("b")).then(events=[StepRefused, TurningRound], effects=["c/do"])
+    scenario.at(120).then(events=[]).when(ok("c")).then(effects=["c/undo", "a/undo"])
