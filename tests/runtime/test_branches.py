@@ -6,12 +6,13 @@ from random import Random
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from tests.core.trips import Trip, booking, parcels, stay, trip
 from tests.runtime.rig import Rig, reply, tell, virtual
 
 from unwind.core.events import CompensationStarted, StepDone, StepRefused, StepUnknown, UndoDone, UndoStarted
 from unwind.core.groups import Parallel
-from unwind.core.steps import Retry
+from unwind.core.steps import Kind, Retry
 from unwind.ports import Message
 from unwind.runtime.families import child_id
 from unwind.runtime.limits import Limits
@@ -137,6 +138,21 @@ async def test_a_child_is_unwound_long_after_it_was_completed() -> None:
     ended = await engine.ended(started.saga_id)
     assert ended.status == "compensated"
     assert rig.scripted.status(child_id("trip-1", "hotel")) == "compensated"
+
+
+@virtual
+async def test_a_child_that_the_store_refuses_is_told_to_its_parent() -> None:
+    """Found by an attack: a parent past its pivot's start waited for ever, and nobody could do anything about it."""
+    saga = trip(booking("flight"), stay("hotel", Kind.PIVOT))
+    rig = Rig(saga)
+    rig.scripted.poisoned.add(child_id("trip-1", "hotel"))
+    await rig.agency()
+    engine = await rig.launch(sweeps=True)
+    await engine.start(saga, Trip(), saga_id="trip-1")
+    await rig.elapse(60)
+    assert rig.scripted.status("trip-1") == "blocked"
+    await engine.resolve("trip-1", actor="ada", evidence="booked by phone", reply=Raw(b'{"code":"x"}'))
+    assert rig.scripted.status("trip-1") == "completed"
 
 
 @virtual

@@ -41,6 +41,7 @@ class RunSaga(Struct, frozen=True, gc=False):
     step: str
     direction: Direction
     context: Raw
+    attempt: int = 1
     resend: int = 0
 
 

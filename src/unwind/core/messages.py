@@ -78,6 +78,8 @@ class Start(Struct, frozen=True, gc=False):
     """When its first step may begin at the earliest."""
     parent: str = ""
     """`saga/step` of which it is the doing; empty for a saga of its own."""
+    attempt: int = 1
+    """Of that step."""
 
 
 class Unwind(Struct, frozen=True, gc=False):

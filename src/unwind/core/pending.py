@@ -44,7 +44,7 @@ def effect_of(state: State, direction: Direction, run: StepRun) -> Effect:
     """The effect that something outstanding stands for."""
     attempt = run.attempt
     if run.child and run.command is not None:
-        return RunSaga(state.saga_id, run.step, direction, run.command.payload, attempt.resend)
+        return RunSaga(state.saga_id, run.step, direction, run.command.payload, attempt.number, attempt.resend)
     if run.command is None:
         return RunAction(state.saga_id, run.step, direction, attempt.number, attempt.runner, state.context, state.items)
     retriable = state.status == "running" and state.pivoted and not run.pivot

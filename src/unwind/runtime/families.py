@@ -4,9 +4,13 @@ Both directions go through the worker's own inbox, and what is lost with it come
 after the child, and a child that has ended tells its parent each time it is looked after.
 """
 
+from collections.abc import Callable, Iterable
+
 from unwind.core.effects import RunSaga, TellParent
 from unwind.core.messages import NULL, Input, Reply, Start, Unwind
 from unwind.core.saga import Saga
+from unwind.errors import UnwindError
+from unwind.runtime.inbox import Entry
 from unwind.runtime.keys import id_of_key
 from unwind.runtime.unit import Decided
 
@@ -30,8 +34,23 @@ def to_child(effect: RunSaga, made: Decided) -> tuple[str, Input]:
         traceparent=parent.traceparent,
         definition_hash=child.hash,
         parent=f"{effect.saga_id}/{effect.step}",
+        attempt=effect.attempt,
     )
     return identity, start if effect.direction == "do" else Unwind(start)
+
+
+def give_up(entries: Iterable[Entry], error: UnwindError, put: Callable[[str, Input], None]) -> None:
+    """Tell whoever waits that nothing comes of these inputs now: a caller, or the parent of a child that is not stored.
+
+    To the parent it is an attempt that failed.
+    """
+    for entry in entries:
+        message = entry.message
+        if entry.waiter is not None:
+            entry.waiter.failed(error)
+        elif isinstance(message, Start) and message.parent:
+            saga_id, _, step = message.parent.rpartition("/")
+            put(saga_id, Reply(step, "do", "failed", message.attempt, NULL, str(error)))
 
 
 def to_parent(effect: TellParent) -> tuple[Input, ...]:

@@ -26,6 +26,7 @@ from unwind.runtime.circuits import CircuitView
 from unwind.runtime.clock import StoreTime
 from unwind.runtime.commits import Lost, commit
 from unwind.runtime.dispatch import Dispatcher
+from unwind.runtime.families import give_up
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
 from unwind.runtime.intake import Intake
 from unwind.runtime.limits import SECOND, Limits
@@ -362,9 +363,7 @@ class Loop:
         pause = self._suspects.add(saga_id)
         self._work_done["set_aside"] += 1
         log.error("saga_set_aside", saga_id=saga_id, error=str(error), pause_s=pause / SECOND)
-        for entry in entries:
-            if entry.waiter is not None:
-                entry.waiter.failed(error)
+        give_up(entries, error, self._inbox.put)
 
     def _believe(self, settled: Iterable[Decided]) -> None:
         cache, suspects = self._cache, self._suspects.held
