@@ -44,7 +44,10 @@ _SECURITY = (
 
 
 class Guarded:
-    """Gives every request an id and every response its security headers, also those that no route made."""
+    """Gives every request an id and every response its security headers, also those that no route made.
+
+    A route that sets one of them itself is believed.
+    """
 
     def __init__(self, inner: Litestar) -> None:
         """Wraps an application."""
@@ -61,7 +64,8 @@ class Guarded:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
+                own = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in own)]
             await send(message)
 
         await self.inner(scope, receive, send_guarded)
@@ -94,12 +98,14 @@ def create_app(
     provide: Mapping[str, Any] | None = None,
     limiter: RateLimiter | None = None,
     bulk: Bulk | None = None,
+    pages: Sequence[Router] = (),
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
     `shows` says how the contexts of a definition, `name` or `name@version`, are shown; `limiter` counts the calls under
     `/api/v1`; `bulk` carries out what is asked for many sagas at once: without it there are no routes for that.
+    `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for.
     """
     given = {
         "engine": engine,
@@ -119,7 +125,7 @@ def create_app(
     )
     limits = [limited_by(limiter)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
-    return _guarded([api, *health_routes, *documentation], given)
+    return _guarded([api, *health_routes, *documentation, *pages], given)
 
 
 def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
