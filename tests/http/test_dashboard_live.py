@@ -170,3 +170,33 @@ async def test_too_many_streams_are_refused_and_closed_ones_make_room() -> None:
         await live.stream(asked, mark)  # type: ignore[arg-type]
     await streams[0].aclose()  # type: ignore[attr-defined]
     await live.stream(asked, mark)  # type: ignore[arg-type]
+
+
+async def test_those_who_look_at_the_same_page_look_together() -> None:
+    looks = 0
+
+    async def mark() -> str:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+        return str(looks)
+
+    live = Live()
+    both = set(await asyncio.gather(live._shared("a", mark), live._shared("a", mark)))
+    assert both == {"1"}
+    assert await live._shared("b", mark) == "2"
+    assert await live._shared("a", mark) == "1"
+
+
+async def test_a_look_that_failed_is_told_to_all_and_to_nobody_who_has_gone() -> None:
+    async def mark() -> str:
+        await asyncio.sleep(0)
+        raise UnavailableError("down")
+
+    live = Live()
+    found = await asyncio.gather(live._shared("a", mark), live._shared("a", mark), return_exceptions=True)
+    assert [type(each) for each in found] == [UnavailableError, UnavailableError]
+    gone = asyncio.create_task(live._shared("b", mark))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)

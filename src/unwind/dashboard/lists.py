@@ -50,8 +50,9 @@ async def saga_list(
 @get("/live/sagas")
 async def list_news(request: AnyRequest, live: TheLive, queries: TheQueries, engine: TheEngine) -> Stream:
     """Whether that list shows something else by now."""
-    query = read_filter(request).query(engine.searchable)
-    return await live.stream(request, _marking(queries, query))
+    wanted = read_filter(request)
+    shared = wanted.address(before=wanted.before)
+    return await live.stream(request, _marking(queries, wanted.query(engine.searchable)), shared)
 
 
 def _marking(queries: Queries, query: Query) -> Callable[[], Awaitable[str]]:

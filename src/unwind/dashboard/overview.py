@@ -23,7 +23,7 @@ async def overview_news(request: AnyRequest, live: TheLive, queries: TheQueries,
     async def mark() -> str:
         return (await look_over(queries, engine.circuits())).mark
 
-    return await live.stream(request, mark)
+    return await live.stream(request, mark, shared="overview")
 
 
 overview_routes = [overview, overview_news]
