@@ -190,6 +190,20 @@ async def test_a_blocked_saga_shows_what_is_held_back_and_what_may_be_done(shop:
     assert "Still to be undone" in page.text
 
 
+async def test_a_saga_is_shown_as_it_stood_after_each_of_its_versions(shop: Shop) -> None:
+    saga_id = await ended(shop, BROKE, "compensated")
+    newest = (await shop.saga(saga_id))["version"]
+    for version in range(1, newest + 1):
+        page = await opened(shop, f"/sagas/{saga_id}?at={version}")
+        assert f"As it stood after version {version} of {newest}." in page.text
+        assert page.fields["at"] == str(version)
+        assert "data-live" not in page.main
+        assert not [link for link in page.links if "/acts/" in link]
+    assert "reserve_inventory: under way" in (await opened(shop, f"/sagas/{saga_id}?at=3")).text
+    for wrong, status in (("0", 404), (str(newest + 1), 404), ("x", 422), ("9" * 5_000, 422), ("-1", 422)):
+        await opened(shop, f"/sagas/{saga_id}?at={wrong}", status)
+
+
 async def test_retries_are_ticks_and_rows_of_the_table(shop: Shop) -> None:
     saga_id = await ended(shop, FLAKY)
     response = await shop.http.get(f"/sagas/{saga_id}")

@@ -20,7 +20,7 @@ from unwind.dashboard.pages import ThePages
 from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries, known
 from unwind.dashboard.timeline import draw
 from unwind.dashboard.words import pretty
-from unwind.errors import NotFoundError
+from unwind.errors import InputError, NotFoundError
 from unwind.runtime.engine import Engine
 from unwind.runtime.explain import Explanation, explain
 from unwind.runtime.history import History, HistoryEntry, tell
@@ -33,12 +33,16 @@ _SHOWN = 24_000
 """Characters of all messages together that a page shows; longer ones have pages of their own."""
 _EACH = 1_200
 _MOST_ACTS = 60
+_DIGITS = 10
+"""Of a version."""
 _CONTEXT = 6_000
 
 
 class Whole(Struct, frozen=True):
     """Everything about one saga, read at one moment."""
 
+    newest: int
+    """Its newest version; `log` and all that follows may be of an earlier one."""
     log: Sequence[Event]
     state: State
     saga: SagaView
@@ -48,13 +52,17 @@ class Whole(Struct, frozen=True):
     history: History
 
 
-async def read_whole(queries: Queries, engine: Engine, saga_id: str) -> Whole:
-    """Read a saga. Raises NotFoundError, UnavailableError."""
-    log = await queries.log(known(saga_id))
-    now = await queries.now()
+async def read_whole(queries: Queries, engine: Engine, saga_id: str, at: int | None = None) -> Whole:
+    """Read a saga, as it is now or as it stood after its event number `at`. Raises NotFoundError, UnavailableError."""
+    whole = await queries.log(known(saga_id))
+    if at is not None and not 1 <= at <= len(whole):
+        raise NotFoundError(f"saga {saga_id} has no version {at}; its newest is {len(whole)}")
+    log = whole[:at]
+    now = await queries.now() if at is None else log[-1].at
     state = reduce(evolve, log, NEW)
     definition = engine.sagas.get(state.definition_hash)
     return Whole(
+        len(whole),
         log,
         state,
         view(state),
@@ -67,10 +75,17 @@ async def read_whole(queries: Queries, engine: Engine, saga_id: str) -> Whole:
 
 @get("/sagas/{saga_id:str}")
 async def show_saga(
-    saga_id: FromPath[str], pages: ThePages, queries: TheQueries, engine: TheEngine, shows: TheShows
+    saga_id: FromPath[str],
+    request: AnyRequest,
+    *,
+    pages: ThePages,
+    queries: TheQueries,
+    engine: TheEngine,
+    shows: TheShows,
 ) -> Response[str]:
-    """One saga."""
-    whole = await read_whole(queries, engine, saga_id)
+    """One saga, as it is now or as it stood after the version `at`."""
+    at = _version(request.query_params.get("at", ""))
+    whole = await read_whole(queries, engine, saga_id, at)
     saga = whole.saga
     context = pretty(_shown(saga, shows))
     entries = whole.history.entries
@@ -88,7 +103,9 @@ async def show_saga(
         acts=whole.history.acts[-_MOST_ACTS:],
         acts_left=max(len(whole.history.acts) - _MOST_ACTS, 0),
         messages=tuple(_within(said(whole.log))),
-        live=whole.state.live,
+        live=whole.state.live and at is None,
+        at=at,
+        newest=whole.newest,
         turned=whole.state.status == "compensating",
     )
 
@@ -125,6 +142,15 @@ async def show_message(
 
 
 saga_routes = [show_saga, saga_news, show_context, show_message]
+
+
+def _version(text: str) -> int | None:
+    """Raises InputError for what is no version."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise InputError("at: give a version of the saga, e.g. 3", "at")
+    return int(text)
 
 
 def _shown(saga: SagaView, shows: Mapping[str, Callable[[Raw], Raw]]) -> Raw:

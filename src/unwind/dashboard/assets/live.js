@@ -8,7 +8,7 @@
   let loading = false;
   let again = false;
 
-  const typing = () => main.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
+  const typing = () => main.contains(document.activeElement) && document.activeElement.matches("input:not([type=range]), select, textarea");
 
   function put(fresh) {
     const open = new Set(Array.from(main.querySelectorAll("details[id]")).filter((each) => each.open).map((each) => each.id));
