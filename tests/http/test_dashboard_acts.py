@@ -1,5 +1,7 @@
 """Acts of operators from the dashboard: what they bring is shown first, then done on what was seen, or not at all."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +11,9 @@ from tests.http.pages import Page, page_of
 from tests.http.test_dashboard import CLOSED, HOSTILE
 from tests.http.test_sagas import placed
 
+from order_saga.order_form import ROADS
+
+ROOT = Path(__file__).parents[2]
 FROM_US = {"Origin": "http://shop"}
 
 
@@ -187,6 +192,12 @@ async def test_there_is_no_other_act(shop: Shop) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- placing an order
+
+
+def test_every_scripted_failure_is_on_a_road() -> None:
+    scripted_names = re.findall(r"^\| `([\w-]+)`", (ROOT / "docs" / "scripted-failures.md").read_text(), re.MULTILINE)
+    assert len(scripted_names) >= 10
+    assert set(scripted_names) <= {name for road in ROADS for name in (road.customer_id, road.product_id)}
 
 
 async def test_each_road_of_the_form_goes_as_it_says(shop: Shop) -> None:

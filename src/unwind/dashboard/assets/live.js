@@ -27,6 +27,10 @@
     }
   }
 
+  // Ages and the line of now move on although nothing happens.
+  const AGES = 10000;
+  setInterval(() => { if (source && document.visibilityState === "visible" && main.dataset.live && !typing()) load(); }, AGES);
+
   async function load() {
     if (loading) { again = true; return; }
     if (typing()) { told.textContent = "There is news: load again"; return; }
@@ -39,7 +43,7 @@
       if (typing()) { told.textContent = "There is news: load again"; return; }
       document.title = page.title;
       put(fresh);
-      if (!fresh.dataset.live) { source.close(); told.textContent = "Ended: nothing more will change"; }
+      if (!fresh.dataset.live) { delete main.dataset.live; source.close(); told.textContent = "Ended: nothing more will change"; }
     } catch (error) {
       told.textContent = "Could not load the news: load again";
     } finally {
