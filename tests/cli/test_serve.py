@@ -40,7 +40,8 @@ def check_refusal(result: subprocess.CompletedProcess[str], told: str) -> None:
 def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
     server = start()
     assert re.fullmatch(
-        r"order-saga is ready at (http://127\.0\.0\.1:\d+) \(documentation: \1/docs\)\n", server.announced
+        r"order-saga is ready at (http://127\.0\.0\.1:\d+) \(dashboard: \1/, documentation: \1/docs\)\n",
+        server.announced,
     )
     assert server.http.get("/docs").status_code == 200
     assert server.http.get("/readyz").status_code == 200
