@@ -48,13 +48,13 @@ ORDER_LINKS = (Link("Place an order", "/orders/new"),)
 ORDER_TEMPLATES = PackageLoader("order_saga", "pages")
 
 
-@get("/orders/new")
+@get("/orders/new", scope="start")
 async def order_form(pages: ThePages) -> Response[str]:
     """The form."""
     return _form(pages, {}, "")
 
 
-@post("/orders/new", status_code=303)
+@post("/orders/new", status_code=303, scope="start")
 async def order_from_form(
     request: AnyRequest, pages: ThePages, engine: TheEngine, new_id: NewId
 ) -> Response[str] | Response[None]:

@@ -14,7 +14,7 @@ from tests.http.test_sagas import placed
 from order_saga.order_form import ROADS
 
 ROOT = Path(__file__).parents[2]
-FROM_US = {"Origin": "http://shop"}
+FROM_US = {"Origin": "http://localhost"}
 
 
 async def asked(shop: Shop, saga_id: str, act: str) -> Page:
@@ -160,7 +160,7 @@ async def test_what_was_typed_is_kept_and_only_text(shop: Shop) -> None:
         {"Origin": "http://elsewhere"},
         {"Origin": "http://shop.elsewhere"},
         {"Origin": "http://shop:81"},
-        {"Origin": "http://shop", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
     ],
 )
 @pytest.mark.parametrize("path", ["/sagas/{}/acts/cancel", "/orders/new"])

@@ -16,11 +16,10 @@ from unwind.dashboard.requests import AnyRequest, Form, TheEngine, TheQueries, k
 from unwind.dashboard.saga import Whole, read_whole
 from unwind.dashboard.words import pretty
 from unwind.errors import InputError, NotFoundError, StateError
+from unwind.http.access import actor_of
 from unwind.runtime.acts import ACTS, May
 from unwind.runtime.engine import Engine
 
-ACTOR = "anonymous"
-"""Who acts, as long as people do not say who they are."""
 MAX_TEXT = 1_000
 _MENDS: dict[str, type[Mend]] = {"retry": RetryStep, "resolve": ResolveStep, "skip": SkipStep}
 _MUST = {"resolve": "evidence", "skip": "reason"}
@@ -36,7 +35,7 @@ class Target(Struct, frozen=True):
     """What it sends now, as JSON; empty: nothing."""
 
 
-@get("/sagas/{saga_id:str}/acts/{act:str}")
+@get("/sagas/{saga_id:str}/acts/{act:str}", scope="read")
 async def ask_act(
     saga_id: FromPath[str], act: FromPath[str], pages: ThePages, queries: TheQueries, engine: TheEngine
 ) -> Response[str]:
@@ -45,7 +44,7 @@ async def ask_act(
     return _ask(pages, whole, _named(act), {}, None)
 
 
-@post("/sagas/{saga_id:str}/acts/{act:str}", status_code=303)
+@post("/sagas/{saga_id:str}/acts/{act:str}", status_code=303, scope="operate")
 async def do_act(
     saga_id: FromPath[str],
     act: FromPath[str],
@@ -58,7 +57,7 @@ async def do_act(
     """Do it, and go back to the saga. What cannot be accepted is asked for again, with all that was typed."""
     name, form = _named(act), await read_form(request)
     try:
-        await _order(engine, known(saga_id), name, form)
+        await _order(engine, known(saga_id), name, form, actor_of(request))
     except (InputError, StateError) as error:
         fault = fault_of(error)
         return _ask(pages, await read_whole(queries, engine, saga_id), name, form, fault)
@@ -108,7 +107,7 @@ def _command(state: State, direction: Direction, step: str) -> str:
     return "" if run is None or run.command is None else pretty(run.command.payload)
 
 
-async def _order(engine: Engine, saga_id: str, name: str, form: Form) -> None:
+async def _order(engine: Engine, saga_id: str, name: str, form: Form, actor: str) -> None:
     """Raises InputError and StateError, and whatever else keeps it from being recorded."""
     version = _version(form)
     reason, step = _text(form, "reason"), _text(form, "step")
@@ -117,20 +116,20 @@ async def _order(engine: Engine, saga_id: str, name: str, form: Form) -> None:
         raise InputError(f"{needed}: it is kept in the saga's history, and may not be empty", needed)
     match name:
         case "cancel":
-            await engine.cancel(saga_id, actor=ACTOR, reason=reason, expected_version=version)
+            await engine.cancel(saga_id, actor=actor, reason=reason, expected_version=version)
         case "pause":
-            await engine.pause(saga_id, actor=ACTOR, reason=reason, expected_version=version)
+            await engine.pause(saga_id, actor=actor, reason=reason, expected_version=version)
         case "resume":
-            await engine.resume(saga_id, actor=ACTOR, reason=reason, expected_version=version)
+            await engine.resume(saga_id, actor=actor, reason=reason, expected_version=version)
         case "retry":
             command = _json(form, "command")
             await engine.retry(
-                saga_id, actor=ACTOR, reason=reason, step=step, command=command, expected_version=version
+                saga_id, actor=actor, reason=reason, step=step, command=command, expected_version=version
             )
         case "resolve":
             await engine.resolve(
                 saga_id,
-                actor=ACTOR,
+                actor=actor,
                 evidence=_text(form, "evidence"),
                 reference=_text(form, "reference"),
                 step=step,
@@ -138,7 +137,7 @@ async def _order(engine: Engine, saga_id: str, name: str, form: Form) -> None:
                 expected_version=version,
             )
         case _:
-            await engine.skip(saga_id, actor=ACTOR, reason=reason, step=step, expected_version=version)
+            await engine.skip(saga_id, actor=actor, reason=reason, step=step, expected_version=version)
 
 
 def _version(form: Form) -> int:

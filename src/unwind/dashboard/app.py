@@ -14,13 +14,22 @@ from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
 from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
+from unwind.dashboard.login import login_routes
 from unwind.dashboard.overview import overview_routes
 from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages
 from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
 from unwind.dashboard.system import system_routes
 
-own_routes = [*overview_routes, *list_routes, *saga_routes, *act_routes, *definition_routes, *system_routes]
+own_routes = [
+    *overview_routes,
+    *list_routes,
+    *saga_routes,
+    *act_routes,
+    *definition_routes,
+    *system_routes,
+    *login_routes,
+]
 _KEPT = "public, max-age=31536000, immutable"
 
 
@@ -57,7 +66,7 @@ def _always(value: object) -> Callable[[], object]:
     return lambda: value
 
 
-@get("/assets/{name:str}")
+@get("/assets/{name:str}", scope="open")
 async def asset(name: FromPath[str]) -> Response[bytes]:
     """A file that pages refer to, with its stamp: it may be kept."""
     found = ASSETS.get(name)

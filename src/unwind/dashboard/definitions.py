@@ -77,7 +77,7 @@ def _edges(nodes: dict[str, Node]) -> Sequence[Edge]:
     ]
 
 
-@get("/definitions")
+@get("/definitions", scope="read")
 async def definitions(pages: ThePages, engine: TheEngine) -> Response[str]:
     """All definitions, the newest version of each name first."""
     known = sorted(engine.sagas.values(), key=lambda saga: (saga.name, -saga.version))

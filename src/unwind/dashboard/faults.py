@@ -10,6 +10,7 @@ from msgspec import Struct
 from unwind.dashboard.pages import Pages
 from unwind.dashboard.requests import AnyRequest
 from unwind.errors import InputError, NotFoundError, OverloadedError, RejectedError, StateError, UnavailableError
+from unwind.http.problems import UNAUTHORIZED, RequestError
 
 log = structlog.get_logger("unwind.dashboard")
 
@@ -27,6 +28,9 @@ def fault_of(error: Exception) -> Fault | None:
     """How an error is told; None: it is a fault of ours, whose words are for the log."""
     detail = str(error)
     match error:
+        case RequestError():
+            advice = "Log in with an API key." if error.kind is UNAUTHORIZED else "Nothing was done."
+            return Fault(error.kind.status, error.kind.title, detail, advice)
         case NotFoundError():
             advice = "Check the address; a saga is found by its whole id, see the list."
             return Fault(404, "There is no such thing", detail, advice)
@@ -57,4 +61,7 @@ def fault_page(pages: Pages, request: AnyRequest, error: Exception) -> Response[
     if fault is None:
         log.error("page_failed", request_id=request_id, path=request.scope["path"], exc_info=error)
         fault = Fault(500, "Something is wrong on our side", "It is in the log.", f"Quote this id: {request_id}")
-    return pages.render("fault.html", fault.status, fault=fault)
+    page = pages.render("fault.html", fault.status, fault=fault)
+    if isinstance(error, RequestError):
+        page.headers.update(error.headers)
+    return page

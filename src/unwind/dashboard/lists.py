@@ -17,7 +17,7 @@ from unwind.ports import Query
 from unwind.runtime.queries import Queries, SagaPage
 
 
-@get("/sagas")
+@get("/sagas", scope="read")
 async def saga_list(
     request: AnyRequest, pages: ThePages, queries: TheQueries, engine: TheEngine
 ) -> Response[str] | Response[None]:
@@ -47,7 +47,7 @@ async def saga_list(
     )
 
 
-@get("/live/sagas")
+@get("/live/sagas", scope="read")
 async def list_news(request: AnyRequest, live: TheLive, queries: TheQueries, engine: TheEngine) -> Stream:
     """Whether that list shows something else by now."""
     wanted = read_filter(request)

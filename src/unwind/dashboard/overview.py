@@ -9,14 +9,14 @@ from unwind.dashboard.pages import ThePages
 from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries
 
 
-@get("/")
+@get("/", scope="read")
 async def overview(pages: ThePages, queries: TheQueries, engine: TheEngine) -> Response[str]:
     """What is to be seen first."""
     seen = await look_over(queries, engine.circuits())
     return pages.render("overview.html", seen=seen)
 
 
-@get("/live/overview")
+@get("/live/overview", scope="read")
 async def overview_news(request: AnyRequest, live: TheLive, queries: TheQueries, engine: TheEngine) -> Stream:
     """Whether it shows something else by now."""
 

@@ -57,9 +57,9 @@ async def read_form(request: AnyRequest) -> Form:
     return {name: value.strip().replace("\r\n", "\n") for name, value in pairs}
 
 
-def see_other(path: str) -> Response[None]:
+def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response[None]:
     """Go on there."""
-    return Response(None, status_code=303, headers={**HEADERS, "Location": path})
+    return Response(None, status_code=303, headers={**HEADERS, "Location": path, **(headers or {})})
 
 
 def known(saga_id: str) -> str:

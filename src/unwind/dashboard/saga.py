@@ -73,7 +73,7 @@ async def read_whole(queries: Queries, engine: Engine, saga_id: str, at: int | N
     )
 
 
-@get("/sagas/{saga_id:str}")
+@get("/sagas/{saga_id:str}", scope="read")
 async def show_saga(
     saga_id: FromPath[str],
     request: AnyRequest,
@@ -110,7 +110,7 @@ async def show_saga(
     )
 
 
-@get("/live/sagas/{saga_id:str}")
+@get("/live/sagas/{saga_id:str}", scope="read")
 async def saga_news(saga_id: FromPath[str], request: AnyRequest, live: TheLive, queries: TheQueries) -> Stream:
     """Whether the saga has moved on."""
     identity = known(saga_id)
@@ -121,7 +121,7 @@ async def saga_news(saga_id: FromPath[str], request: AnyRequest, live: TheLive, 
     return await live.stream(request, mark)
 
 
-@get("/sagas/{saga_id:str}/context")
+@get("/sagas/{saga_id:str}/context", scope="read")
 async def show_context(saga_id: FromPath[str], pages: ThePages, queries: TheQueries, shows: TheShows) -> Response[str]:
     """All of a context, however long."""
     saga = await queries.show(known(saga_id))
@@ -129,7 +129,7 @@ async def show_context(saga_id: FromPath[str], pages: ThePages, queries: TheQuer
     return pages.render("text.html", saga_id=saga.saga_id, title="Context", text=text)
 
 
-@get("/sagas/{saga_id:str}/messages/{number:int}")
+@get("/sagas/{saga_id:str}/messages/{number:int}", scope="read")
 async def show_message(
     saga_id: FromPath[str], number: FromPath[int], pages: ThePages, queries: TheQueries
 ) -> Response[str]:

@@ -23,7 +23,7 @@ class Circuit(Struct, frozen=True):
     next_probe: str | None
 
 
-@get("/system")
+@get("/system", scope="read")
 async def system(pages: ThePages, engine: TheEngine) -> Response[str]:
     """What this process knows of itself."""
     circuits = [
