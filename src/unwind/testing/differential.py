@@ -35,7 +35,7 @@ EFFECTS = frozenset(
             "leased",
             "lease ended",
         ),
-        *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up"),
+        *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up", "counted alive"),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
         *("others alive", "found alive"),
     )
@@ -65,7 +65,7 @@ class Walk:
         """At least so many operations, and until every effect was seen."""
         others = (
             *(self._claim, self._move, self._lease, self._load, self._tail, self._find, self._tally),
-            self._register,
+            *(self._register, self._living),
         )
         kinds = (*[self._commit] * len(others), *others)
         while self._steps < operations or self.effects.keys() < EFFECTS:
@@ -223,6 +223,11 @@ class Walk:
         self._saw("counted", tallies)
         self._saw("counted by an attribute", tallies and query.attributes)
         self._saw("added up", any(tally.amount for tally in tallies))
+
+    async def _living(self) -> None:
+        known = self._random.sample(REVISIONS, 2)
+        living = await self._both(f"living {known}", lambda store: store.living(known))
+        self._saw("counted alive", living.standings)
 
     def _query(self) -> Query:
         random = self._random
