@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from uuid_utils import uuid7
 
 from unwind.buses.memory import MemoryBus
-from unwind.census import Census, CountedStore
+from unwind.census import CountedStore
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
@@ -117,7 +117,8 @@ async def open_worker(
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
-        telemetry.hear.append(Journal().saw)
+        if structlog.is_configured():  # else whoever embeds this would have the lines of sagas among its output
+            telemetry.hear.append(Journal().saw)
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         truth = await outside.store()
         store: Store = truth
@@ -157,7 +158,7 @@ async def open_worker(
 
         engine, sweeper, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
-        stack.push_async_callback(_standings(engine, truth, clock, telemetry).close)
+        stack.push_async_callback(Standings(engine, truth, clock).close)
         bulk = Bulk(engine, Queries(truth), clock, new_id)
         stack.push_async_callback(bulk.stop)
         checks = {**outside.checks, "worker": Check(service.check)}
@@ -188,14 +189,6 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         service = await outside.reach("the bus", start)
         stack.push_async_callback(service.stop, grace=0)
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
-
-
-def _standings(engine: Engine, census: Census, clock: Clock, telemetry: Telemetry) -> Standings:
-    """The counts of live sagas, which are asked for at each scrape from now on."""
-    standings = Standings(engine, census, clock)
-    telemetry.looks.append(standings.look)
-    telemetry.more.append(standings.metrics)
-    return standings
 
 
 def _participants(

@@ -87,7 +87,8 @@ async def test_how_far_it_is_behind_is_told() -> None:
     rig.bus.down = False
     await publishing.publish()
     assert lag() == pytest.approx(65)
-    await publishing.publish()
+    while await publishing.publish():
+        continue
     assert lag() == 0
 
 

@@ -32,10 +32,7 @@ class Counted(ScriptedStore):
 
 async def watched(rig: Rig, store: Counted) -> tuple[Engine, Standings]:
     engine = await rig.launch(sweeps=True)
-    standings = Standings(engine, store, rig.clock)
-    engine.telemetry.looks.append(standings.look)
-    engine.telemetry.more.append(standings.metrics)
-    return engine, standings
+    return engine, Standings(engine, store, rig.clock)
 
 
 def counted_rig() -> tuple[Rig, Counted]:

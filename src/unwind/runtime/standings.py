@@ -43,7 +43,7 @@ class Standings:
     """One process's view of the rows of all processes: each of them tells the same."""
 
     def __init__(self, engine: Engine, census: Census, clock: Clock) -> None:
-        """Nothing is known before the first `look`. Definitions are those that the engine knows."""
+        """Tell what is found with the engine's telemetry, of the definitions that it knows; nothing before a scrape."""
         self._census = census
         self._clock = clock
         self._revisions = engine.revisions
@@ -51,6 +51,8 @@ class Standings:
         self._living: Living | None = None
         self._due = clock.monotonic()
         self._asking: asyncio.Task[None] | None = None
+        engine.telemetry.looks.append(self.look)
+        engine.telemetry.more.append(self.metrics)
 
     async def look(self) -> None:
         """Count anew where it is time to; all who ask meanwhile wait for the same count, and none for long."""

@@ -43,6 +43,11 @@ class Telemetry(Collector):
 
     # ------------------------------------------------------------------------------------------------------ is counted
 
+    def expect(self, definitions: Iterable[str]) -> None:
+        """Sagas of these may come: told as zeros until then, or their first one would not be seen as a rise."""
+        for name in definitions:
+            self._figures.setdefault(name, Figures())
+
     def wrote(self, sagas: int) -> None:
         """A batch with the decisions on so many sagas was written."""
         add(self._batches, SIZES, sagas)
