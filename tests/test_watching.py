@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.eventually import eventually
 from tests.test_deploy import BOARDS, DEPLOY, PROMETHEUS, ROOT, is_blocked, orders
 
+from unwind.runtime.telemetry import Telemetry
+
 RULES = yaml.safe_load((DEPLOY / "prometheus/rules/unwind.yml").read_text())["groups"][0]["rules"]
 TESTS = yaml.safe_load((DEPLOY / "prometheus/rules/unwind_test.yml").read_text())["tests"]
 GUIDE = (ROOT / "docs/metrics.md").read_text()
@@ -89,12 +91,27 @@ def test_every_query_asks_for_what_is_exported_by_labels_that_it_has(exported: E
         for selector in selectors:
             assert selector.name in exported, query
         # One that has no samples in this run has its labels in the guide.
-        labels = set.union(*(exported[each.name] | documented(each.name) for each in selectors)) | ADDED
+        labels = set.union(*(exported[str(each.name)] | documented(str(each.name)) for each in selectors)) | ADDED
         for selector in selectors:
             assert {matcher.name for matcher in selector.matchers.matchers} <= labels, query
         for part in found:
             if isinstance(part, promql.AggregateExpr) and part.modifier is not None:
                 assert set(part.modifier.labels) <= labels, query
+
+
+def test_buckets_are_named_as_they_are_exported() -> None:
+    named = {
+        matcher.value
+        for found in parsed().values()
+        for part in found
+        if isinstance(part, promql.VectorSelector)
+        for matcher in part.matchers.matchers
+        if matcher.name == "le"
+    }
+    told = Telemetry()
+    told.expect(["trip"])
+    assert named
+    assert named <= set(re.findall(r'saga_duration_seconds_bucket\{.*le="([^"]+)"', told.render().decode()))
 
 
 def asked_for() -> set[str]:

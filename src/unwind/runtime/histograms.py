@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.utils import floatToGoString
 
 from unwind.runtime.limits import SECOND
 
@@ -45,6 +46,8 @@ def family(  # noqa: PLR0917 - what a metric consists of
 
 def _cumulative(counted: Cells, bounds: tuple[int, ...], unit: int) -> Iterable[tuple[str, float]]:
     total = 0
-    for bound, count in zip((*(f"{bound / unit:g}" for bound in bounds), "+Inf"), counted, strict=False):
+    # As Prometheus writes numbers itself: queries name them by this text.
+    names = [floatToGoString(bound / unit) for bound in bounds]  # type: ignore[no-untyped-call]
+    for bound, count in zip((*names, "+Inf"), counted, strict=False):
         total += count
         yield bound, total
