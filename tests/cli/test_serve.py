@@ -50,13 +50,13 @@ def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_with_exit_code_0_and_without_noise(start: Start, number: signal.Signals) -> None:
-    server = start()
+    server = start(UNWIND_LOG_LEVEL="warning")
     ended(server, placed(server, ORDER))
     assert server.stop(number) == (0, "")
 
 
 def test_what_is_under_way_when_it_stops_is_carried_on_by_the_next(start: Start) -> None:
-    first = start()
+    first = start(UNWIND_LOG_LEVEL="warning")
     location = placed(first, SLOW)
     assert first.stop() == (0, "")
     second = start()
