@@ -65,7 +65,7 @@ class Walk:
         """At least so many operations, and until every effect was seen."""
         others = (
             *(self._claim, self._move, self._lease, self._load, self._tail, self._find, self._tally),
-            *(self._register, self._living),
+            self._register,
         )
         kinds = (*[self._commit] * len(others), *others)
         while self._steps < operations or self.effects.keys() < EFFECTS:
@@ -223,9 +223,10 @@ class Walk:
         self._saw("counted", tallies)
         self._saw("counted by an attribute", tallies and query.attributes)
         self._saw("added up", any(tally.amount for tally in tallies))
+        await self._living()
 
     async def _living(self) -> None:
-        known = self._random.sample(REVISIONS, 2)
+        known = REVISIONS[self._steps % len(REVISIONS) :]
         living = await self._both(f"living {known}", lambda store: store.living(known))
         self._saw("counted alive", living.standings)
 
