@@ -159,7 +159,7 @@ async def test_what_was_typed_is_kept_and_only_text(shop: Shop) -> None:
         {"Origin": "null"},
         {"Origin": "http://elsewhere"},
         {"Origin": "http://shop.elsewhere"},
-        {"Origin": "http://shop:81"},
+        {"Origin": "http://localhost:81"},
         {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
     ],
 )

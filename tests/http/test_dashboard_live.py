@@ -51,7 +51,7 @@ class Stream:
 async def listening(shop: Shop, address: str, last: str = "") -> AsyncIterator[Stream]:
     stream, gone = Stream(), asyncio.Event()
     path, _, query = address.partition("?")
-    headers = [(b"host", b"shop"), *([(b"last-event-id", last.encode())] if last else [])]
+    headers = [(b"host", b"localhost"), *([(b"last-event-id", last.encode())] if last else [])]
 
     async def receive() -> Any:
         await gone.wait()
@@ -69,7 +69,7 @@ async def listening(shop: Shop, address: str, last: str = "") -> AsyncIterator[S
         "query_string": query.encode(),
         "headers": headers,
         "client": ("127.0.0.1", 1),
-        "server": ("shop", 80),
+        "server": ("localhost", 80),
     }
     task = asyncio.create_task(shop.app(scope, receive, stream.send))
     try:
