@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-int test-slow core-coverage simulate walk mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
+.PHONY: help run test test-int test-browser test-slow core-coverage simulate walk mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,10 +14,13 @@ run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_UR
 	@exec $(BIN)/order-saga serve
 
 test: dev-env ## Run the quick tests
-	@$(BIN)/pytest -n 2 -m "not slow and not integration" $(ARGS)
+	@$(BIN)/pytest -n 2 -m "not slow and not integration and not browser" $(ARGS)
 
 test-int: dev-env ## Run the quick tests and those on real PostgreSQL, NATS and Redis, which they start themselves
-	@$(BIN)/pytest -n 2 -m "not slow" $(ARGS)
+	@$(BIN)/pytest -n 2 -m "not slow and not browser" $(ARGS)
+
+test-browser: dev-env ## Run the tests that look at the dashboard with Chromium, from PATH or CHROMIUM=… (SCREENSHOTS=1: and redraw docs/screenshots)
+	@$(BIN)/pytest -m browser $(ARGS)
 
 test-slow: dev-env ## Run the slow tests
 	@$(BIN)/pytest -n 2 -m slow $(ARGS)

@@ -88,7 +88,7 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, *, re
 
         name = f"{kind} {workload}{'+' if recorded else ''}"
         size = disk(kind, path, url)
-        figures = await measure(name, sagas, run, one, lambda: engine.telemetry.work["batches"], size)
+        figures = await measure(name, sagas, run, one, lambda: engine.telemetry.batches, size)
         await service.stop()
         await store.close()
         report(figures)

@@ -45,6 +45,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ({"REDIS_ADDR": "r:1", "REDIS_PASSWORD": PASSWORD}, "redis", Redis("r:1", Secret(PASSWORD))),
         ({"UNWIND_LOG_LEVEL": "DEBUG"}, "log_level", "debug"),
         ({"UNWIND_LOG_FORMAT": "json"}, "log_format", "json"),
+        ({"UNWIND_LOG_FORMAT": "Console"}, "log_format", "console"),
+        ({}, "log_format", None),
         ({"UNWIND_MAX_WAITING": "5"}, "max_waiting", 5),
         ({}, "rate_limit", 0),
         ({"UNWIND_CIRCUIT_AFTER": "0"}, "circuit_after", 0),

@@ -1,11 +1,16 @@
 """Lists who may call which route, from the code: `python -m tools.list_routes` writes docs/routes.md."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_bytes
 
+from litestar import Router
+
 from order_saga.api import order_routes
+from order_saga.order_form import ORDER_LINKS, ORDER_TEMPLATES, order_pages
 from unwind.access import SCOPES
 from unwind.buses.memory import MemoryBus
+from unwind.dashboard import Dashboard
 from unwind.http import About, create_app
 from unwind.http.access import OPEN, scopes_in
 from unwind.http.app import Guarded
@@ -20,7 +25,7 @@ from unwind.stores.memory_keys import MemoryKeys
 TARGET = Path(__file__).parent.parent / "docs" / "routes.md"
 
 
-def application(keys: Keyring | None = None) -> Guarded:
+def application(keys: Keyring | None = None, pages: Sequence[Router] = ()) -> Guarded:
     """The order application with everything that it may serve, on nothing."""
     clock, store = SystemClock(), MemoryStore(lambda: 0)
     engine = Engine(store, MemoryBus(clock), [], clock=clock, worker="w", new_id=str, jitter=lambda: 0.5)
@@ -34,7 +39,13 @@ def application(keys: Keyring | None = None) -> Guarded:
         provide={"new_id": str},
         bulk=Bulk(engine, queries, clock, str),
         keys=keys or Keyring(MemoryKeys(lambda: 0), clock, token_bytes),
+        pages=pages,
     )
+
+
+def pages() -> Router:
+    """Its pages, to go with it."""
+    return Dashboard("Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES).router
 
 
 def document() -> str:
@@ -50,7 +61,7 @@ def document() -> str:
         f"| route | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
-    for path, method, scope in sorted(scopes_in(application().inner)):
+    for path, method, scope in sorted(scopes_in(application(pages=[pages()]).inner)):
         first = columns.index(scope)
         marks = ["x" if index >= first else "" for index in range(len(columns))]
         lines.append(f"| `{method} {path}` | {' | '.join(marks)} |")

@@ -62,8 +62,11 @@ def _answering(worker: Worker) -> Served:
     """The API of a process for sagas."""
     # Late: what answers no orders needs no web framework.
     from order_saga.api import order_routes  # noqa: PLC0415
+    from order_saga.order_form import ORDER_LINKS, ORDER_TEMPLATES, order_pages  # noqa: PLC0415
+    from unwind.dashboard import Dashboard  # noqa: PLC0415
     from unwind.http import About, create_app  # noqa: PLC0415
 
+    dashboard = Dashboard("Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES)
     created = create_app(
         About("Orders", version_of(PROGRAM), DESCRIPTION),
         worker.engine,
@@ -75,8 +78,10 @@ def _answering(worker: Worker) -> Served:
         limiter=worker.limiter,
         bulk=worker.bulk,
         keys=worker.keys,
+        pages=[dashboard.router],
     )
-    return Served(created, worker.service.failed)
+    page = "dashboard: {address}/, documentation: {address}/docs"
+    return Served(created, worker.service.failed, page, dashboard.stop)
 
 
 @asynccontextmanager

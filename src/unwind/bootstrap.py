@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import random
@@ -21,11 +21,13 @@ from unwind.census import CountedStore
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import Bus, ParticipantStore, Rate, RateLimiter, Store
+from unwind.ports import Bus, Clock, ParticipantStore, Rate, RateLimiter, Store
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
+from unwind.runtime.depths import commands_waiting
 from unwind.runtime.engine import Engine
+from unwind.runtime.journal import Journal
 from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.participant import Participant, check_writable
@@ -34,6 +36,7 @@ from unwind.runtime.publisher import Publisher
 from unwind.runtime.queries import Queries
 from unwind.runtime.readiness import Check, Checks, Probe, Remembered, StoreProbe
 from unwind.runtime.service import Participating, Service
+from unwind.runtime.standings import Standings
 from unwind.runtime.statuses import CachedQueries, Statuses
 from unwind.runtime.sweeper import Sweeper
 from unwind.runtime.telemetry import Telemetry
@@ -118,6 +121,8 @@ async def open_worker(
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
+        if structlog.is_configured():  # else whoever embeds this would have the lines of sagas among its output
+            telemetry.hear.append(Journal().saw)
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         truth, key_store = await outside.store()
         keys = Keyring(key_store, clock, token_bytes)
@@ -135,6 +140,7 @@ async def open_worker(
         databases = [await outside.participant_store(each) for each in embedded]
 
         async def start() -> tuple[Engine, Sweeper | None, Service]:
+            telemetry.more.clear()  # of an engine that did not come up
             engine = Engine(
                 store,
                 bus,
@@ -149,17 +155,17 @@ async def open_worker(
             )
             sweeper = None if role == "api" else Sweeper(engine, store, clock)
             publisher = None if role == "api" else Publisher(store, bus, clock, limits)
-            parts: list[Participating] = [] if statuses is None else [statuses]
-            parts += (
-                ParticipantService(each.participant, bus, database, clock, work=telemetry.work)
-                for each, database in zip(embedded, databases, strict=True)
-            )
+            if publisher is not None:
+                telemetry.more.append(lambda: publisher.metrics(engine.loop.time.now()))
+            hosted = _participants(zip(embedded, databases, strict=True), bus, clock, telemetry)
+            parts: list[Participating] = [*hosted] if statuses is None else [statuses, *hosted]
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
             return engine, sweeper, service
 
         engine, sweeper, service = await outside.reach("the store and the bus", start)
         stack.push_async_callback(service.stop)
+        stack.push_async_callback(Standings(engine, truth, clock).close)
         bulk = Bulk(engine, Queries(truth), clock, new_id)
         stack.push_async_callback(bulk.stop)
         checks = {**outside.checks, "worker": Check(service.check)}
@@ -181,11 +187,8 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         databases = [await outside.participant_store(each) for each in hosted]
 
         async def start() -> Service:
-            made = zip(hosted, databases, strict=True)
-            parts = [
-                ParticipantService(each.participant, bus, database, outside.clock, work=telemetry.work)
-                for each, database in made
-            ]
+            telemetry.more.clear()
+            parts = _participants(zip(hosted, databases, strict=True), bus, outside.clock, telemetry)
             service = Service(participants=parts)
             await service.start()
             return service
@@ -193,6 +196,15 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         service = await outside.reach("the bus", start)
         stack.push_async_callback(service.stop, grace=0)
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
+
+
+def _participants(
+    hosted: Iterable[tuple[Embedded, ParticipantStore[Any]]], bus: Bus, clock: Clock, telemetry: Telemetry
+) -> list[ParticipantService]:
+    """Their services, which tell their figures from now on."""
+    made = [ParticipantService(each.participant, bus, store, clock, work=telemetry.work) for each, store in hosted]
+    telemetry.more.append(lambda: commands_waiting(made))
+    return made
 
 
 @asynccontextmanager

@@ -18,8 +18,37 @@ class Tally(Struct, frozen=True, order=True):
     """Sum of the attribute that was asked for; None: no such saga has it."""
 
 
+class Standing(Struct, frozen=True, order=True):
+    """The live sagas of one definition that have one status. Instants in microseconds, by the store's clock."""
+
+    definition: str
+    status: str
+    count: int
+    started_at: int
+    """Of the one that was accepted first."""
+    updated_at: int
+    """Since when the one has had its status that has had it for longest."""
+    wake_at: int | None
+    """The earliest wake-up among them; None: all are paused."""
+
+
+class Living(Struct, frozen=True):
+    """What has not ended, as counted at one moment."""
+
+    now: int
+    standings: tuple[Standing, ...]
+    """In order of definition and status."""
+
+
 class Census(Protocol):
     """Counts. In a port of its own, since what drives sagas has no use for it."""
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        """Count the sagas of these revisions that have not ended, along the index of those: it reads no others.
+
+        Raises UnavailableError, also where there are too many to be counted in time.
+        """
+        ...
 
     async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
         """Count what the query's conditions fit, whatever its page and limit; in order of definition and status.

@@ -231,10 +231,10 @@ class Delivery(Struct, frozen=True, gc=False):
     """What a consumer fetches and acknowledges as a whole: the messages of one publication."""
 
     messages: tuple[Message, ...]
-    token: object
-    """The bus's own mark."""
+    token: object  # the bus's own mark
     redelivered: int = 0
     """How often it was handed out before."""
+    behind: int = 0  # deliveries that waited for the group when it was handed out, where the bus tells
 
 
 class Subscription(Protocol):

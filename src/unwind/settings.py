@@ -34,6 +34,7 @@ _OUR_NAMES = (
     "UNWIND_URL",  # these two of the commands that call the API; a process that serves shares their environment
     "UNWIND_API_KEY",
 )
+_FORMAT = "UNWIND_LOG_FORMAT"
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgres", "postgresql")
 _NATS = ("nats", "tls")
@@ -106,7 +107,8 @@ class Settings(Struct, frozen=True):
     nats: Server | None = None
     redis: Redis | None = None
     log_level: LogLevel = "info"
-    log_format: LogFormat = "console"
+    log_format: LogFormat | None = None
+    """None: for people where somebody looks on, else JSON."""
     max_waiting: int = 10_000
     """Sagas with work waiting; above it new ones are answered 503."""
     rate_limit: int = 0
@@ -148,7 +150,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         nats=nats,
         redis=redis,
         log_level=_one_of(given, "UNWIND_LOG_LEVEL", get_args(LogLevel), "info"),
-        log_format=_one_of(given, "UNWIND_LOG_FORMAT", get_args(LogFormat), "console"),
+        log_format=_one_of(given, _FORMAT, get_args(LogFormat), "json") if _FORMAT in given else None,
         max_waiting=_whole(given, "UNWIND_MAX_WAITING", 10_000, 1, 10_000_000),
         rate_limit=rate_limit,
         rate_burst=_whole(given, "UNWIND_RATE_BURST", 2 * rate_limit, min(1, rate_limit), 2 * _MAX_RATE),

@@ -153,6 +153,17 @@ async def test_acknowledged_commands_are_removed_from_the_server(bus: NatsBus, r
 # ------------------------------------------------------------------------------------------------------- who handles it
 
 
+async def test_a_delivery_tells_how_much_waited_behind_it(bus: NatsBus) -> None:
+    topic = f"{COMMANDS}{uuid4().hex}"
+    await publish_each(bus, topic, ["a", "b", "c", "d"])
+    subscription = await bus.subscribe(topic, "the service")
+    seen = []
+    while len(seen) < 4:
+        seen += [delivery.behind for delivery in await subscription.fetch(10)]
+    assert seen == [3, 2, 1, 0]
+    await subscription.close()
+
+
 async def test_what_one_member_nacks_another_gets_within_a_moment(bus: NatsBus, topic: str) -> None:
     one = await bus.subscribe(topic, "group")
     await bus.publish(topic, [message("again")])

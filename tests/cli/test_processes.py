@@ -123,7 +123,7 @@ async def _execute(url: str, statement: str) -> None:
 
 @pytest.mark.integration
 async def test_orders_go_through_five_processes(opened: Open, settings: Settings) -> None:
-    with opened(settings) as shop:
+    with opened({**settings, "UNWIND_LOG_LEVEL": "warning"}) as shop:
         shop.start(*PARTS)
         placed = [shop.place(order) for order in (ORDER, REFUSED) * 10]
         assert [await shop.end(location) for location in placed] == ["completed", "compensated"] * 10
@@ -141,7 +141,7 @@ async def test_orders_go_through_five_processes(opened: Open, settings: Settings
             own = {"store", "worker"} if name in {"api", "worker"} else {name, "participant"}
             own |= {"definitions"} if name == "worker" else set()
             assert checks - {"redis"} == own | {"bus"}
-            assert b"unwind_work" in part.http.get("/metrics").content
+            assert b"unwind_commands_total" in part.http.get("/metrics").content
         assert shop.parts["worker"].http.post("/api/v1/orders", json=ORDER).status_code == 404
         for part in shop.parts.values():
             assert part.stop() == (0, "")

@@ -1,5 +1,6 @@
 """`order-saga serve` as an operator meets it: how it starts, how it refuses to, and how it stops."""
 
+import json
 import re
 import signal
 import socket
@@ -40,7 +41,8 @@ def check_refusal(result: subprocess.CompletedProcess[str], told: str) -> None:
 def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
     server = start()
     assert re.fullmatch(
-        r"order-saga is ready at (http://127\.0\.0\.1:\d+) \(documentation: \1/docs\)\n", server.announced
+        r"order-saga is ready at (http://127\.0\.0\.1:\d+) \(dashboard: \1/, documentation: \1/docs\)\n",
+        server.announced,
     )
     assert server.http.get("/docs").status_code == 200
     assert server.http.get("/readyz").status_code == 200
@@ -49,13 +51,13 @@ def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_with_exit_code_0_and_without_noise(start: Start, number: signal.Signals) -> None:
-    server = start()
+    server = start(UNWIND_LOG_LEVEL="warning")
     ended(server, placed(server, ORDER))
     assert server.stop(number) == (0, "")
 
 
 def test_what_is_under_way_when_it_stops_is_carried_on_by_the_next(start: Start) -> None:
-    first = start()
+    first = start(UNWIND_LOG_LEVEL="warning")
     location = placed(first, SLOW)
     assert first.stop() == (0, "")
     second = start()
@@ -73,6 +75,32 @@ def test_what_is_under_way_when_it_is_killed_is_carried_on_by_the_next(start: St
     audit = run("audit", UNWIND_DATA_DIR=str(tmp_path / "data"))
     assert (audit.returncode, audit.stderr) == (0, "")
     assert "20 completed" in audit.stdout
+
+
+def test_the_log_tells_of_each_saga_in_json_where_it_is_no_terminal(start: Start) -> None:
+    server = start()
+    location = placed(server, ORDER)
+    assert ended(server, location) == "completed"
+    code, errors = server.stop()
+    lines = [json.loads(line) for line in errors.splitlines()]
+    of_saga = [line for line in lines if line.get("saga_id") == location.rpartition("/")[2]]
+    assert code == 0
+    assert [line["event"] for line in of_saga] == ["saga_started", "saga_completed"]
+    assert all(line["correlation_id"] and line["definition"] == "order_saga" for line in of_saga)
+
+
+def test_the_log_is_for_people_when_asked(start: Start) -> None:
+    server = start(UNWIND_LOG_FORMAT="console", UNWIND_LOG_LEVEL="debug")
+    assert ended(server, placed(server, ORDER)) == "completed"
+    _, errors = server.stop()
+    assert "saga_completed" in errors
+    assert not any(line.startswith("{") for line in errors.splitlines())
+
+
+def test_a_log_of_warnings_has_no_lines_for_each_saga(start: Start) -> None:
+    server = start(UNWIND_LOG_LEVEL="warning")
+    assert ended(server, placed(server, ORDER)) == "completed"
+    assert "saga_" not in server.stop()[1]
 
 
 def test_logs_are_json_when_asked(start: Start) -> None:

@@ -98,7 +98,7 @@ async def test_what_is_not_understood_is_logged_and_shown_as_an_id(client: httpx
 @pytest.mark.parametrize(
     ("method", "path", "status", "name"),
     [
-        ("GET", "/", 404, "not-found"),
+        ("GET", "/nothing", 404, "not-found"),
         ("GET", "/api/v1", 404, "not-found"),
         ("GET", "/api/v1/nothing", 404, "not-found"),
         ("POST", "/docs/../x", 404, "not-found"),

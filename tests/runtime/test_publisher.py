@@ -68,6 +68,31 @@ async def test_the_cursor_moves_only_after_the_bus_has_taken_the_events() -> Non
 
 
 @virtual
+async def test_how_far_it_is_behind_is_told() -> None:
+    def lag() -> float:
+        [family] = publishing.metrics(rig.now())
+        [sample] = family.samples
+        return sample.value
+
+    rig = Rig()
+    publishing = publisher(rig, publish=4)
+    assert await publishing.publish() == lag() == 0
+    await written(rig.scripted, "s", range(1, 6))
+    await rig.elapse(60)
+    rig.bus.down = True
+    with pytest.raises(UnavailableError):
+        await publishing.publish()
+    await rig.elapse(5)
+    assert lag() == pytest.approx(65)
+    rig.bus.down = False
+    await publishing.publish()
+    assert lag() == pytest.approx(65)
+    while await publishing.publish():
+        continue
+    assert lag() == 0
+
+
+@virtual
 async def test_a_bus_that_was_down_gets_everything_later() -> None:
     rig = Rig()
     await written(rig.scripted, "s", range(1, 6))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from unwind.census import Tally
+from unwind.census import Living, Tally
 from unwind.ports import Claimed, Committed, Move, Query, SagaRow, Unit
 from unwind.stores.memory import MemoryStore
 from unwind.stores.postgres.store import PostgresStore
@@ -126,8 +126,17 @@ class Rounding(MemoryStore):
         return [each if each.amount is None else replace(each, amount=int(float(each.amount))) for each in found]
 
 
+class Youthful(MemoryStore):
+    """Takes the last change for the first."""
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        living = await super().living(revisions)
+        last = max((row.updated_at for row in self._rows.values()), default=0)
+        return replace(living, standings=tuple(replace(each, updated_at=last) for each in living.standings))
+
+
 @pytest.mark.parametrize(
-    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding]
+    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding, Youthful]
 )
 async def test_a_store_with_one_fault_is_found_out(broken: type[MemoryStore]) -> None:
     clock = StoreClock()

@@ -273,7 +273,7 @@ async def test_a_file_that_is_opened_to_read_is_read_while_another_writes_it_and
 
 TABLES = ("commits", "sagas", "snapshots", "leases", "cursors", "definitions", "found", "beside", "amount")
 STRETCH = "(name=? AND value=? AND started_at>? AND started_at<?)"
-GROUPED = ("tally", "tally_by_attribute")
+GROUPED = ("living", "tally", "tally_by_attribute")
 PLANS = {
     "taken": "commits USING COVERING INDEX sqlite_autoindex_commits_1 (stream_id=? AND version=?)",
     "load_commits": "commits USING INDEX sqlite_autoindex_commits_1 (stream_id=? AND version>?)",
@@ -289,6 +289,7 @@ PLANS = {
     "find_by_id": "sagas USING PRIMARY KEY (id=?)",
     "find_live": "sagas USING INDEX sagas_live (revision=? AND started_at>? AND started_at<?)",
     "live_others": "sagas USING INDEX sagas_live (revision>?)",
+    "living": "sagas USING INDEX sagas_live (revision=?)",
     "find_by_attribute": f"found USING COVERING INDEX attributes_found {STRETCH}",
     "tally": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "tally_by_attribute": f"found USING COVERING INDEX attributes_found {STRETCH}",

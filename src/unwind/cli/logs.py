@@ -34,7 +34,7 @@ def configure_logs(settings: Settings) -> None:
     without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     last: list[Any] = (
         [structlog.processors.ExceptionRenderer(without_locals), structlog.processors.JSONRenderer()]
-        if settings.log_format == "json"
+        if (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
         else [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
+def _nothing() -> None:
+    """There is nothing to be told."""
+
+
 class Served(Struct, frozen=True):
     """An application that runs; the process ends when `failed` is resolved."""
 
@@ -28,6 +32,8 @@ class Served(Struct, frozen=True):
     failed: "asyncio.Future[BaseException]"
     page: str = "documentation: {address}/docs"
     """Told when it is ready."""
+    on_stop: Callable[[], None] = _nothing
+    """Called before the last requests are waited for: what stays open by itself is to end."""
 
 
 Application = Callable[[Settings], AbstractAsyncContextManager[Served]]
@@ -76,6 +82,7 @@ async def _run(program: str, settings: Settings, application: Application, serve
             tune_process()
             _announce(program, served, server)
             await stop.wait()
+            served.on_stop()
             if server is not None:
                 await server.finish()
             return served.failed.done()

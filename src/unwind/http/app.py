@@ -49,7 +49,10 @@ _SECURITY = (
 
 
 class Guarded:
-    """Gives every request an id and every response its security headers, also those that no route made."""
+    """Gives every request an id and every response its security headers, also those that no route made.
+
+    A route that sets one of them itself is believed.
+    """
 
     def __init__(self, inner: Litestar) -> None:
         """Wraps an application."""
@@ -66,7 +69,8 @@ class Guarded:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
+                own = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in own)]
             await send(message)
 
         await self.inner(scope, receive, send_guarded)
@@ -100,6 +104,7 @@ def create_app(
     limiter: RateLimiter | None = None,
     bulk: Bulk | None = None,
     keys: Keyring | None = None,
+    pages: Sequence[Router] = (),
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
@@ -108,6 +113,7 @@ def create_app(
     `/api/v1`; `bulk` carries out what is asked for many sagas at once: without it there are no routes for that.
     `keys` tell who calls: without them, or as long as there are none, only callers on this machine are served. Each
     route says with `scope="read"` (or `start`, `operate`, `admin`, `open`) who may call it; else DefinitionError.
+    `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for.
     """
     given = {
         "engine": engine,
@@ -129,7 +135,7 @@ def create_app(
     identify = identified_by(keys)
     limits = [limited_by(limiter, identify)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
-    return _guarded([api, *health_routes, *documentation], given, [guarded_by(identify)])
+    return _guarded([api, *health_routes, *documentation, *pages], given, [guarded_by(identify)])
 
 
 def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:

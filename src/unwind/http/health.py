@@ -90,7 +90,7 @@ async def _check(check: Check) -> CheckResult:
 )
 async def metrics(telemetry: NamedDependency[SkipValidation[Telemetry]]) -> Response[bytes]:
     """Figures for Prometheus."""
-    return Response(telemetry.render(), media_type=_METRICS)
+    return Response(await telemetry.scrape(), media_type=_METRICS)
 
 
 health_routes = [health, livez, readyz, metrics]

@@ -79,6 +79,16 @@ class ActionPool:
         self._drained = asyncio.Event()
         self._some = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """Actions that have no place yet."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """Actions that have one."""
+        return len(self._jobs) - len(self._queue)
+
     async def run(self) -> None:
         """Serve until cancelled. A task that fails brings this down: never silent."""
         async with asyncio.TaskGroup() as self._tasks:

@@ -83,6 +83,7 @@ class Engine:
         self.revisions = [saga.revision for saga in sagas]
         """What this worker knows: `name@version#hash` of each definition."""
         self.searchable = searchable(sagas)
+        self.telemetry.expect(self.newest)
         self.worker = worker
         self.carries_on = replies
         """Whether it hears the answers of participants; else others do."""

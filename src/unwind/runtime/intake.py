@@ -61,6 +61,8 @@ class Intake:
         self._consumes = consumes
         self._subscription: Subscription | None = None
         self._done: list[Delivery] = []
+        self.behind = 0
+        """Deliveries that waited on the bus when the last ones were fetched, where the bus tells."""
 
     async def open(self) -> None:
         """Join the consumers of replies."""
@@ -89,6 +91,7 @@ class Intake:
                 await subscription.close()
 
     def _take(self, deliveries: Sequence[Delivery]) -> None:
+        self.behind = deliveries[-1].behind
         for delivery in deliveries:
             waiter = Acknowledgement(delivery, self._done)
             for message in delivery.messages:

@@ -6,7 +6,7 @@ after it is driven again, from the state, by the saga's wake-up.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from unwind.runtime.actions import ActionPool
 from unwind.runtime.circuits import CircuitView
 from unwind.runtime.clock import StoreTime
 from unwind.runtime.commits import Lost, commit
+from unwind.runtime.depths import depths
 from unwind.runtime.dispatch import Dispatcher
 from unwind.runtime.families import give_up
 from unwind.runtime.inbox import Batch, Entry, Inbox, Waiter
@@ -73,7 +74,7 @@ class Loop:
         self._limits = limits
         self._telemetry = telemetry
         self._work_done = telemetry.work
-        self._time = StoreTime(clock)
+        self.time = StoreTime(clock)
         self._inbox = Inbox()
         self.put: Callable[..., None] = self._inbox.put
         """Queue an input: the saga's id, the message, and who waits for its decision."""
@@ -94,14 +95,15 @@ class Loop:
             largest=limits.payload,
         )
         self.outages = Outages(limits, telemetry.work)
-        telemetry.more.append(lambda: self.outages.metrics(self._time.now()))
+        telemetry.more.append(lambda: self.outages.metrics(self.time.now()))
+        telemetry.more.append(lambda: depths(self._inbox, self._intake, self._pool))
         self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put)
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 
     async def open(self) -> None:
         """Learn the store's time and join the consumers of replies."""
-        self._time.observe((await self._store.load({})).now)
+        self.time.observe((await self._store.load({})).now)
         await self._intake.open()
 
     async def run(self) -> None:
@@ -139,7 +141,7 @@ class Loop:
 
     def recall(self) -> None:
         """Wake parked sagas before their time, where their participant answers again or may do so: nobody's claim."""
-        for saga_id in self.outages.recalled(self._time.now()):
+        for saga_id in self.outages.recalled(self.time.now()):
             self.tick(saga_id, RECALL)
 
     def _reload_for_tick(self, saga_id: str) -> None:
@@ -161,7 +163,7 @@ class Loop:
 
     def circuits(self) -> tuple[CircuitView, ...]:
         """Which participants answer, as far as this worker has seen."""
-        return self.outages.views(self._time.now())
+        return self.outages.views(self.time.now())
 
     @property
     def backlog(self) -> int:
@@ -207,7 +209,7 @@ class Loop:
     async def _settle(self, batch: Batch) -> tuple[list[Decided], int]:
         """Load, decide, commit; answer whoever waits. What comes back is durable, believed, and in flight no more."""
         states, leases = await self._load(batch)
-        now = self._time.now()
+        now = self.time.now()
         decided: list[Decided] = []
         doubtful: list[str] = []
         answers: Answers = []
@@ -260,7 +262,7 @@ class Loop:
         if wanted:
             ticked.difference_update(wanted)
             loaded = await self._store.load(wanted)
-            self._time.observe(loaded.now)
+            self.time.observe(loaded.now)
             for saga_id in wanted:
                 stored = loaded.streams.get(saga_id, NOTHING)
                 base = states.get(saga_id, NEW)
@@ -351,11 +353,9 @@ class Loop:
         """Write the units."""
         if not decided:
             return {}
-        lost = await commit(self._store, self._time, decided, now, self._limits.claim_push)
-        work = self._work_done
-        work["batches"] += 1
-        work["units"] += len(decided)
-        work["conflicts"] += sum(1 for error in lost.values() if error is None)
+        lost = await commit(self._store, self.time, decided, now, self._limits.claim_push)
+        self._telemetry.wrote(len(decided))
+        self._work_done["conflicts"] += sum(1 for error in lost.values() if error is None)
         return lost
 
     def _set_aside(self, saga_id: str, entries: list[Entry], error: UnwindError) -> None:
@@ -365,9 +365,9 @@ class Loop:
         log.error("saga_set_aside", saga_id=saga_id, error=str(error), pause_s=pause / SECOND)
         give_up(entries, error, self._inbox.put)
 
-    def _believe(self, settled: Iterable[Decided]) -> None:
+    def _believe(self, settled: Sequence[Decided]) -> None:
         cache, suspects = self._cache, self._suspects.held
-        self._telemetry.saw([(made.saga.name, made.events) for made in settled])
+        self._telemetry.saw(settled)
         for made in settled:
             state = made.after
             if made.token is not None:

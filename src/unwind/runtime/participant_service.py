@@ -86,6 +86,9 @@ class ParticipantService:
         self._slots = asyncio.Semaphore(self._limits.preparing)
         self._preparing: dict[str, tuple[_Order, asyncio.Task[None]]] = {}
         self._prepared: list[_Order] = []
+        self.service = participant.service
+        self.behind = 0
+        """Deliveries that waited on the bus when it last fetched some, where the bus tells."""
         self._draining = False
         self._interruptible = False
         self._stopping = False
@@ -142,6 +145,7 @@ class ParticipantService:
                 continue
             finally:
                 self._interruptible = False
+            self.behind = deliveries[-1].behind
             orders, size = await self._open(deliveries), self._limits.commands
             for first in range(0, len(orders), size):
                 await self._settle(orders[first : first + size])
@@ -163,6 +167,7 @@ class ParticipantService:
     async def _set_aside(self, dead: Sequence[tuple[Message, _Receipt]]) -> None:
         """To be looked at by people. What cannot be set aside now comes again."""
         if dead:
+            self._work_done["dead_letters"] += len(dead)
             try:
                 await self._bus.publish(DEAD + COMMANDS + self._participant.service, [message for message, _ in dead])
             except UnavailableError as error:

@@ -1,13 +1,16 @@
 """Publishes domain events: tails the log in commit order, without a gap, with a saved cursor. At least once."""
 
+from collections.abc import Iterator
+
 import msgspec
 import structlog
 from msgspec import Raw, Struct
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from unwind.core.author import SAGA
 from unwind.errors import UnavailableError
 from unwind.ports import EVENTS, Bus, Clock, LogEntry, Message, Store
-from unwind.runtime.limits import Limits
+from unwind.runtime.limits import SECOND, Limits
 
 log = structlog.get_logger("unwind.publisher")
 
@@ -31,6 +34,14 @@ class Publisher:
         self._bus = bus
         self._clock = clock
         self._limits = limits
+        self._waits_since: int | None = None
+
+    def metrics(self, now: int) -> Iterator[Metric]:
+        """How far it is behind at this instant of the store's clock, as far as it has read."""
+        since = self._waits_since
+        text = "Age of the oldest entry of the log that is known not to be published yet"
+        lag = 0 if since is None else max(0, now - since)
+        yield GaugeMetricFamily("unwind_publisher_lag_seconds", text, lag / SECOND)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -46,15 +57,18 @@ class Publisher:
     async def publish(self) -> int:
         """One portion of the log; how many entries it held. The cursor moves only after the bus has taken them."""
         tail = await self._store.tail(CONSUMER, self._limits.publish)
+        entries = tail.entries
+        self._waits_since = entries[0].recorded_at if entries else None
         by_category: dict[str, list[Message]] = {}
-        for entry in tail.entries:
+        for entry in entries:
             if entry.category != SAGA:
                 by_category.setdefault(entry.category, []).extend(_messages(entry))
         for category, messages in by_category.items():
             await self._bus.publish(EVENTS + category, messages)
-        if tail.entries:
+        if entries:
             await self._store.advance(CONSUMER, tail.cursor)
-        return len(tail.entries)
+            self._waits_since = entries[-1].recorded_at if len(entries) >= self._limits.publish else None
+        return len(entries)
 
 
 def _messages(entry: LogEntry) -> list[Message]:

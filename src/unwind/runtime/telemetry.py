@@ -1,90 +1,125 @@
-"""What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes."""
+"""What the runtime counts. Plain integers on the hot path, Prometheus metrics only when somebody scrapes.
 
+One pass over a batch, after its commit. docs/metrics.md says what each figure means, and what counting costs.
+"""
+
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from unwind.core.events import (
-    CompensationStarted,
-    Event,
-    SagaBlocked,
-    SagaCompensated,
-    SagaCompleted,
-    SagaStarted,
-    StepDone,
-    StepFailed,
-    StepRefused,
-    StepUnknown,
-    UndoDone,
-)
+from unwind.core.events import SagaStarted, StepDone, StepStarted
+from unwind.runtime.figures import BY_SAGA, BY_STEP, TOTALS, UNCOUNTED, Figures, cells_of
+from unwind.runtime.histograms import DURATIONS, SIZES, Cells, add, cells, family
+from unwind.runtime.limits import SECOND
+from unwind.runtime.unit import Decided
+from unwind.runtime.work import WORK
 
-_BY_SAGA: dict[type, tuple[str, str]] = {
-    SagaStarted: ("saga_started", "Sagas accepted"),
-    SagaCompleted: ("saga_completed", "Sagas that ended completed"),
-    CompensationStarted: ("saga_failed", "Sagas that turned round"),
-    SagaCompensated: ("saga_compensated", "Sagas that ended completely undone"),
-    SagaBlocked: ("saga_blocked", "Times a saga needed a person"),
-}
-_BY_STEP: dict[type, tuple[str, str, str]] = {
-    StepDone: ("step_completed", "Steps done", "done"),
-    StepRefused: ("step_failed", "Steps refused, attempts failed, outcomes unknown", "refused"),
-    StepFailed: ("step_failed", "", "retried"),
-    StepUnknown: ("step_failed", "", "unknown"),
-    UndoDone: ("step_undone", "Steps undone", "undone"),
-}
+_STEP = ["definition", "step", "outcome"]
+_SAGA = ["definition", "outcome"]
 
 
 class Telemetry(Collector):
-    """Counts of one worker. `work` holds the engine's own figures by name (batches, conflicts, resends, …)."""
+    """Counts of one worker. `work` holds the engine's own figures by name (conflicts, resends, …)."""
 
     def __init__(self) -> None:
         """Everything starts at zero."""
         self.work: Counter[str] = Counter()
         self.more: list[Callable[[], Iterable[Metric]]] = []
         """What other parts of the process have to tell at each scrape."""
+        self.looks: list[Callable[[], Awaitable[None]]] = []
+        """What is to be asked before a scrape is answered; each bounds its own time, and does not raise."""
+        self.hear: list[Callable[[Sequence[Decided]], None]] = []
+        """Who else is told what each batch has made durable."""
         self.strangers: Mapping[str, int] = {}
         """Live sagas of definitions that this worker does not know, by revision, as far as they were counted."""
-        self._events: dict[tuple[str, type, str], int] = {}
+        self._figures: dict[str, Figures] = {}
+        self._batches = cells(SIZES)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def saw(self, committed: Iterable[tuple[str, Sequence[Event]]]) -> None:
-        """Count a batch's committed events, each saga's with the name of its definition."""
-        counts = self._events
-        for definition, events in committed:
+    # ------------------------------------------------------------------------------------------------------ is counted
+
+    def expect(self, definitions: Iterable[str]) -> None:
+        """Sagas of these may come: told as zeros until then, or their first one would not be seen as a rise."""
+        for name in definitions:
+            self._figures.setdefault(name, Figures())
+
+    def wrote(self, sagas: int) -> None:
+        """A batch with the decisions on so many sagas was written."""
+        add(self._batches, SIZES, sagas)
+
+    @property
+    def batches(self) -> int:
+        """Batches written so far."""
+        return sum(self._batches[:-1])
+
+    @property
+    def units(self) -> int:
+        """Decisions written so far."""
+        return self._batches[-1]
+
+    def saw(self, settled: Sequence[Decided]) -> None:
+        """Count what a batch has made durable. What each step brings stands inline: a call would double its cost."""
+        every, bounds, find = self._figures, DURATIONS, bisect_left
+        for made in settled:
+            events = made.events
+            if not events:
+                continue
+            name = made.saga.name
+            try:
+                figures = every[name]
+            except KeyError:
+                figures = every[name] = Figures()
             for event in events:
                 kind = type(event)
-                key = (definition, kind, event.step if kind in _BY_STEP else "")  # type: ignore[union-attr]
-                counts[key] = counts.get(key, 0) + 1
+                if kind is StepStarted:
+                    continue
+                if kind is StepDone:
+                    step: str = event.step  # type: ignore[union-attr]
+                    runs = made.after.runs
+                    run = runs[-1]
+                    # As a rule it is the last but one: the next step begins with the end of it.
+                    if run.step != step and (run := runs[-2]).step != step:
+                        run = made.after.run(step) or run
+                    took = event.at - run.attempt.at
+                    try:
+                        counted = figures.done[step]
+                    except KeyError:
+                        counted = cells_of(figures.done, step)
+                    counted[find(bounds, took)] += 1
+                    counted[-1] += took
+                elif kind is SagaStarted:
+                    figures.started += 1
+                elif kind not in UNCOUNTED:
+                    figures.count(kind, event, made)
+        for hears in self.hear:
+            hears(settled)
+
+    # --------------------------------------------------------------------------------------------------------- is told
+
+    async def scrape(self) -> bytes:
+        """The Prometheus text exposition, after asking what has to be asked for it."""
+        for look in self.looks:
+            await look()
+        return self.render()
 
     def render(self) -> bytes:
-        """The Prometheus text exposition."""
+        """The Prometheus text exposition of what is known here."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """Called at each scrape."""
-        families: dict[str, CounterMetricFamily] = {}
-        for kind, (name, text) in _BY_SAGA.items():
-            families[name] = family = CounterMetricFamily(name, text, labels=["definition"])
-            totals: Counter[str] = Counter()
-            for (definition, seen, _), count in self._events.items():
-                totals[definition] += count if seen is kind else 0
-            for definition, count in totals.items():
-                family.add_metric([definition], count)
-        for kind, (name, text, outcome) in _BY_STEP.items():
-            if name not in families:
-                families[name] = CounterMetricFamily(name, text, labels=["definition", "step", "outcome"])
-            for (definition, seen, step), count in self._events.items():
-                if seen is kind:
-                    families[name].add_metric([definition, step, outcome], count)
-        yield from families.values()
-        work = CounterMetricFamily("unwind_work", "What the engine did", labels=["what"])
-        for what, count in sorted(self.work.items()):
-            work.add_metric([what], count)
-        yield work
+        yield from self._counts()
+        yield from self._durations()
+        yield family(
+            "unwind_batch_sagas", "Sagas whose decisions were written together", [], {(): self._batches}, SIZES, 1
+        )
+        for what in sorted({*WORK, *self.work}):
+            yield CounterMetricFamily(f"unwind_{what}", WORK.get(what, what), self.work[what])
         for told in self.more:
             yield from told()
         text = "Live sagas of definitions that this worker does not know"
@@ -92,3 +127,49 @@ class Telemetry(Collector):
         for revision, count in sorted(self.strangers.items()):
             strangers.add_metric([revision], count)
         yield strangers
+
+    def _counts(self) -> Iterator[Metric]:
+        """Zeros too: a rise is not seen of what was not there before."""
+        families: dict[str, CounterMetricFamily] = {}
+        for name, (text, total) in TOTALS.items():
+            families[name] = CounterMetricFamily(name, text, labels=["definition"])
+            for definition, figures in self._figures.items():
+                families[name].add_metric([definition], total(figures))
+        for kind, (name, text) in BY_SAGA.items():
+            families[name] = CounterMetricFamily(name, text, labels=["definition"])
+            for definition, figures in self._figures.items():
+                families[name].add_metric([definition], figures.events.get((kind, ""), 0))
+        families["step_completed"] = CounterMetricFamily("step_completed", "Steps done", labels=_STEP)
+        for definition, figures in self._figures.items():
+            for step, counted in figures.done.items():
+                families["step_completed"].add_metric([definition, step, "done"], sum(counted[:-1]))
+        for kind, (name, text, outcome) in BY_STEP.items():
+            if name not in families:
+                families[name] = CounterMetricFamily(name, text, labels=_STEP)
+            for definition, figures in self._figures.items():
+                for (seen, step), count in figures.events.items():
+                    if seen is kind:
+                        families[name].add_metric([definition, step, outcome], count)
+        yield from families.values()
+
+    def _durations(self) -> Iterator[Metric]:
+        sagas: dict[tuple[str, ...], Cells] = {}
+        windows: dict[tuple[str, ...], Cells] = {}
+        steps: dict[tuple[str, ...], Cells] = {}
+        for name, figures in self._figures.items():
+            sagas[name, "completed"], sagas[name, "compensated"] = figures.completed, figures.compensated
+            windows[name, "completed"] = figures.completed_window
+            windows[name, "compensated"] = figures.compensated_window
+            for outcome, found in (("done", figures.done), ("refused", figures.refused), ("undone", figures.undone)):
+                steps |= {(name, step, outcome): counted for step, counted in found.items()}
+        for name, text, labels, counts in (
+            ("saga_duration_seconds", "From the beginning of sagas to their end", _SAGA, sagas),
+            ("saga_inconsistency_seconds", "From the first effect that was asked for to the end", _SAGA, windows),
+            (
+                "step_duration_seconds",
+                "From the beginning of the attempt that was answered to the answer",
+                _STEP,
+                steps,
+            ),
+        ):
+            yield family(name, text, labels, counts, DURATIONS, SECOND)

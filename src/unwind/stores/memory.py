@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from unwind.census import Tally
+from unwind.census import Living, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import RejectedError, UnavailableError
@@ -151,6 +151,24 @@ class MemoryStore:
             if _WHOLE.fullmatch(amount) and -(2**63) <= int(amount) < 2**63:
                 sums[group] = sums.get(group, 0) + int(amount)
         return [Tally(*group, counts[group], sums.get(group)) for group in sorted(counts)]
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        self._refuse_when_closed()
+        groups: dict[tuple[str, str], list[SagaRow]] = {}
+        for row in self._rows.values():
+            if row.status not in ENDED and row.revision in revisions:
+                groups.setdefault((row.definition, row.status), []).append(row)
+        standings = (
+            Standing(
+                *group,
+                len(rows),
+                min(row.started_at for row in rows),
+                min(row.updated_at for row in rows),
+                min((row.wake_at for row in rows if row.wake_at is not None), default=None),
+            )
+            for group, rows in sorted(groups.items())
+        )
+        return Living(self._now(), tuple(standings))
 
     async def close(self) -> None:
         self._closed = True

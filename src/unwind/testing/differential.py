@@ -35,7 +35,7 @@ EFFECTS = frozenset(
             "leased",
             "lease ended",
         ),
-        *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up"),
+        *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up", "counted alive"),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
         *("others alive", "found alive"),
     )
@@ -223,6 +223,12 @@ class Walk:
         self._saw("counted", tallies)
         self._saw("counted by an attribute", tallies and query.attributes)
         self._saw("added up", any(tally.amount for tally in tallies))
+        await self._living()
+
+    async def _living(self) -> None:
+        known = REVISIONS[self._steps % len(REVISIONS) :]
+        living = await self._both(f"living {known}", lambda store: store.living(known))
+        self._saw("counted alive", living.standings)
 
     def _query(self) -> Query:
         random = self._random

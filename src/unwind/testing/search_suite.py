@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from unwind.census import CountedStore, Tally
+from unwind.census import CountedStore, Standing, Tally
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import Query, SagaRow, Unit
 from unwind.testing.store_examples import BEGINNING, REVISION, TEXTS, append, contents, row
@@ -129,6 +129,32 @@ class SearchSuite:
         assert list(await store.tally(Query(definition="d2"), {})) == []
         assert list(await store.tally(Query(started_to=0), {})) == []
 
+    async def test_what_lives_is_counted_with_what_is_oldest_of_it(self, store: CountedStore) -> None:
+        other = REVISION + "2"
+        rows = [
+            SagaRow("a", REVISION, "order", "running", 50, "", 3, 7),
+            SagaRow("b", REVISION, "order", "running", 40, "", 2, 9),
+            SagaRow("c", REVISION, "order", "paused", None, "", 4, 6),
+            SagaRow("d", other, "order", "blocked", 60, "", 1, 8),
+            SagaRow("e", other, "later", "running", 70, "", 5, 5),
+            SagaRow("f", REVISION, "order", "completed", None, "", 0, 9, 9),
+            SagaRow("g", "x@1#0", "order", "running", 10, "", 0, 0),
+        ]
+        await store.commit([Unit(append(each.id), each) for each in rows])
+        living = await store.living([REVISION, other, "never@1#seen", "\0"])
+        assert living.now == (await store.load({})).now
+        assert living.standings == (
+            Standing("later", "running", 1, 5, 5, 70),
+            Standing("order", "blocked", 1, 1, 8, 60),
+            Standing("order", "paused", 1, 4, 6, None),
+            Standing("order", "running", 2, 2, 7, 40),
+        )
+        assert (await store.living([REVISION])).standings == (
+            Standing("order", "paused", 1, 4, 6, None),
+            Standing("order", "running", 2, 2, 7, 40),
+        )
+        assert (await store.living([])).standings == ()
+
     async def test_an_attribute_is_added_up_by_definition_and_what_is_no_number_left_out(
         self, store: CountedStore
     ) -> None:
@@ -181,3 +207,5 @@ class SearchSuite:
         for query in (Query(), Query(attributes=(("name", "value"),))):
             with pytest.raises(UnavailableError):
                 await store.tally(query, {})
+        with pytest.raises(UnavailableError):
+            await store.living([REVISION])

@@ -48,7 +48,7 @@ _LONGEST_DELAY = 5 * _SECOND
 _HEADERS = 8_192
 """Bytes of a dead letter that are left for its headers."""
 _ACK, _HOLD = b"+ACK", b"+WPI"
-_COUNT, _SHORT = 4, 9
+_COUNT, _SHORT, _PENDING = 4, 9, 4
 """Where the count of deliveries stands in an acknowledgement of so many words; the long form has two more before."""
 
 _encode = msgspec.json.Encoder().encode
@@ -313,13 +313,14 @@ class NatsSubscription:
 
 def _opened(message: Msg) -> Delivery:
     """Raises CodecError for what can never be handled."""
-    before = int(_numbers(message)[0]) - 1
+    numbers = _numbers(message)
+    before, behind = int(numbers[0]) - 1, int(numbers[_PENDING])
     if before >= DELIVERIES:
         raise CodecError(f"handed out {before} times and never acknowledged")
     headers = message.headers
     if headers is not None and ID in headers:
-        return Delivery((event_of(headers, message.data),), message.reply, before)
-    return Delivery(decode_batch(message.data), message.reply, before)
+        return Delivery((event_of(headers, message.data),), message.reply, before, behind)
+    return Delivery(decode_batch(message.data), message.reply, before, behind)
 
 
 def _numbers(message: Msg) -> list[str]:

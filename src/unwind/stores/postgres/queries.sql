@@ -316,6 +316,19 @@ select sagas.id, revision, definition, status, wake_at, correlation_id, sagas.st
  order by found.started_at desc, found.saga_id desc
  limit $7
 
+-- name: living
+-- A row without a status where there are none: it still tells the time.
+with told as (
+    select coalesce($1, (extract(epoch from clock_timestamp()) * 1000000)::int8) as now
+)
+select told.now, definition, status, count, started_at, updated_at, wake_at
+  from told
+  left join (select definition, status, count(*) as count, min(started_at) as started_at,
+                    min(updated_at) as updated_at, min(wake_at) as wake_at
+               from sagas
+              where status not in ('completed', 'compensated') and revision = any ($2::text[])
+              group by definition, status) as counted on true
+
 -- name: tally
 select definition, status, count(*) as count, sum(amount) as amount
   from (select sagas.definition, sagas.status,

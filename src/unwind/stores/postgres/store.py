@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from unwind.census import Tally
+from unwind.census import Living, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
@@ -174,6 +174,13 @@ class PostgresStore:
             Tally(definition, status, count, None if amount is None else int(amount))
             for definition, status, count, amount in rows
         ]
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        known = [revision for revision in revisions if storable(revision)]
+        async with self._counting:
+            rows = await _ask(self._readers, SQL["living"], self._time(), known, attempts=1)
+        found = sorted(Standing(*each) for _, *each in rows if each[0] is not None)
+        return Living(rows[0]["now"], tuple(found))
 
     async def close(self) -> None:
         await self._readers.close()

@@ -202,6 +202,15 @@ select json_group_array(json_object(
          order by found.started_at desc, found.saga_id desc
          limit :limit)
 
+-- name: living
+select json_group_array(json_array(definition, status, count, started_at, updated_at, wake_at))
+  from (select definition, status, count(*) as count, min(started_at) as started_at, min(updated_at) as updated_at,
+               min(wake_at) as wake_at
+          from sagas
+         where status not in ('completed', 'compensated') and revision in (select value from json_each(:revisions))
+         group by definition, status
+         order by definition, status)
+
 -- name: tally
 -- Sums in two parts, of millions and what is left: one of them all may not fit into 64 bits.
 select json_group_array(json_array(definition, status, count, millions, rest))

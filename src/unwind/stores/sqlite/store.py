@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from unwind.census import Tally
+from unwind.census import Living, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.ports import (
@@ -219,6 +219,15 @@ class SQLiteStore:
                 self._counter, lambda database: _list(database, name, parameters)
             )
         ]
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        asked = {"revisions": to_json([revision for revision in revisions if storable(revision)])}
+
+        def work(database: sqlite3.Connection) -> Living:
+            now = self._now()
+            return Living(now, tuple(Standing(*each) for each in _list(database, "living", asked)))
+
+        return await _run(self._counter, work)
 
     async def close(self) -> None:
         await self._counter.close()

@@ -1,0 +1,96 @@
+"""The page on which a person places an order, with the scripted failures to choose from: to see one undone, live."""
+
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from jinja2 import PackageLoader
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from msgspec import Struct
+
+from order_saga.application.context import place
+from order_saga.application.order_saga import order_saga
+from unwind import InputError
+from unwind.dashboard import Form, Link, Pages, ThePages, read_form, see_other
+from unwind.http import AnyRequest, TheEngine
+
+NewId = NamedDependency[SkipValidation[Callable[[], str]]]
+_LONGEST_NUMBER = 20
+"""Characters."""
+
+
+class Road(Struct, frozen=True):
+    """One way that an order may go; what its names do is told in docs/scripted-failures.md."""
+
+    name: str
+    text: str
+    customer_id: str = "customer-1"
+    product_id: str = "product-1"
+    quantity: str = "1"
+    price: str = "19.99"
+
+
+ROADS = (
+    Road("happy", "All goes well"),
+    Road("nowhere", "Nobody delivers there: refunded and released", "customer-nowhere"),
+    Road("closed", "Nobody delivers there, and the refund is refused: blocked, needs a person", "customer-closed"),
+    Road("broke", "The account is empty: the reservation is released", "customer-broke"),
+    Road("poor", "Not enough money: the reservation is released", "customer-456", quantity="100", price="10000"),
+    Road("stock", "Out of stock: nothing to undo", product_id="product-out-of-stock"),
+    Road("scarce", "There are five, six are wanted: refused", product_id="product-scarce", quantity="6"),
+    Road("undeliverable", "No carrier takes it: refunded and released", product_id="product-undeliverable"),
+    Road("flaky", "Two attempts at reserving fail: retried", product_id="product-flaky"),
+    Road("card", "The first charge fails: retried", "customer-card-down"),
+    Road("slow", "The carrier takes its time: time to cancel it", product_id="product-slow"),
+)
+ORDER_LINKS = (Link("Place an order", "/orders/new"),)
+ORDER_TEMPLATES = PackageLoader("order_saga", "pages")
+
+
+@get("/orders/new", scope="start")
+async def order_form(pages: ThePages) -> Response[str]:
+    """The form."""
+    return _form(pages, {}, "")
+
+
+@post("/orders/new", status_code=303, scope="start")
+async def order_from_form(
+    request: AnyRequest, pages: ThePages, engine: TheEngine, new_id: NewId
+) -> Response[str] | Response[None]:
+    """Place it, and go to its saga. What cannot be accepted is asked for again."""
+    form = await read_form(request)
+    try:
+        context = place(new_id(), *_ordered(form))
+    except InputError as error:
+        return _form(pages, form, f"{error.field}: {error}")
+    started = await engine.start(order_saga, context)
+    return see_other(f"/sagas/{started.saga_id}")
+
+
+order_pages = [order_form, order_from_form]
+
+
+def _form(pages: Pages, form: Form, wrong: str) -> Response[str]:
+    return pages.render("place_order.html", 422 if wrong else 200, roads=ROADS, form=form, wrong=wrong)
+
+
+def _ordered(form: Form) -> tuple[str, list[tuple[str, int, Decimal]]]:
+    """Customer and items of the road that was chosen, or what was typed. Raises InputError."""
+    road = next((each for each in ROADS if each.name == form.get("road")), None)
+    if road is None:
+        typed = {name: form.get(name, "") for name in ("customer_id", "product_id", "quantity", "price")}
+        road = Road("own", "", **typed)
+    if not (road.quantity.isascii() and road.quantity.isdigit() and len(road.quantity) <= _LONGEST_NUMBER):
+        raise InputError("give a whole number, e.g. 2", "quantity")
+    return road.customer_id, [(road.product_id, int(road.quantity), _price(road.price))]
+
+
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text) if len(text) <= _LONGEST_NUMBER else Decimal("NaN")
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite() or price <= 0:
+        raise InputError("give a number above 0, e.g. 19.99", "price")
+    return price

@@ -1,0 +1,75 @@
+"""The dashboard put together: its routes, what holds for all of them, and its end."""
+
+from collections.abc import Callable, Sequence
+
+from jinja2 import BaseLoader
+from litestar import Response, Router, get
+from litestar.di import Provide
+from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from unwind.dashboard.acts import act_routes
+from unwind.dashboard.definitions import definition_routes
+from unwind.dashboard.faults import fault_page
+from unwind.dashboard.lists import list_routes
+from unwind.dashboard.live import Live
+from unwind.dashboard.login import login_routes
+from unwind.dashboard.overview import overview_routes
+from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages
+from unwind.dashboard.requests import AnyRequest, from_our_pages
+from unwind.dashboard.saga import saga_routes
+from unwind.dashboard.system import system_routes
+
+own_routes = [
+    *overview_routes,
+    *list_routes,
+    *saga_routes,
+    *act_routes,
+    *definition_routes,
+    *system_routes,
+    *login_routes,
+]
+_KEPT = "public, max-age=31536000, immutable"
+
+
+class Dashboard:
+    """Pages over what a process knows. `router` goes to `create_app(pages=[…])`; call `stop` before the server ends."""
+
+    def __init__(
+        self,
+        title: str,
+        *,
+        routes: Sequence[HTTPRouteHandler] = (),
+        links: Sequence[Link] = (),
+        templates: BaseLoader | None = None,
+    ) -> None:
+        """`routes`, `links` and `templates` are the application's own pages."""
+        pages, live = Pages(title, links, templates), Live()
+        self.stop = live.stop
+        """Ends what is open: the process is about to stop."""
+
+        def failed(request: AnyRequest, error: Exception) -> Response[str]:
+            return fault_page(pages, request, error)
+
+        given = {"pages": pages, "live": live}
+        self.router = Router(
+            "/",
+            route_handlers=[asset, *own_routes, *routes],
+            guards=[from_our_pages],
+            dependencies={name: Provide(_always(each), sync_to_thread=False) for name, each in given.items()},
+            exception_handlers={Exception: failed},
+        )
+
+
+def _always(value: object) -> Callable[[], object]:
+    return lambda: value
+
+
+@get("/assets/{name:str}", scope="open")
+async def asset(name: FromPath[str]) -> Response[bytes]:
+    """A file that pages refer to, with its stamp: it may be kept."""
+    found = ASSETS.get(name)
+    if found is None:
+        raise NotFoundException("there is no such file")
+    return Response(found.body, media_type=found.media_type, headers={**HEADERS, "Cache-Control": _KEPT})
