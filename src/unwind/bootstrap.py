@@ -29,7 +29,7 @@ from unwind.runtime.depths import commands_waiting
 from unwind.runtime.engine import Engine
 from unwind.runtime.journal import Journal
 from unwind.runtime.keyring import Keyring
-from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.limits import limits_of
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
@@ -120,7 +120,7 @@ async def open_worker(
         _check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
-        clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
+        clock, limits, telemetry = outside.clock, limits_of(settings), Telemetry()
         if structlog.is_configured():  # else whoever embeds this would have the lines of sagas among its output
             telemetry.hear.append(Journal().saw)
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
@@ -228,16 +228,6 @@ async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        inbox=settings.max_waiting,
-        circuit_after=settings.circuit_after,
-        circuit_silence=settings.circuit_silence * SECOND,
-        circuit_probe=settings.circuit_probe * SECOND,
-        circuit_ramp=settings.circuit_ramp,
-    )
 
 
 def _check_shared(settings: Settings, *, store: bool = True) -> None:
