@@ -27,7 +27,7 @@ from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
 from unwind.runtime.depths import commands_waiting
 from unwind.runtime.engine import Engine
-from unwind.runtime.journal import Journal
+from unwind.runtime.journal import journalled
 from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import limits_of
 from unwind.runtime.participant import Participant, check_writable
@@ -120,14 +120,10 @@ async def open_worker(
         _check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
-        clock, limits, telemetry = outside.clock, limits_of(settings), Telemetry()
-        if structlog.is_configured():  # else whoever embeds this would have the lines of sagas among its output
-            telemetry.hear.append(Journal().saw)
+        clock, limits, telemetry = outside.clock, limits_of(settings), journalled()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         truth, key_store = await outside.store()
-        keys = Keyring(key_store, clock, token_bytes)
-        if role != "worker":
-            await outside.reach("the API keys", lambda: keys.check(settings.host, settings.variables["host"]))
+        keys = await outside.keyring(key_store, role)
         store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
@@ -278,6 +274,13 @@ class _Outside:
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
         return store, keys
+
+    async def keyring(self, kept: KeyStore, role: Role) -> Keyring:
+        """Who may call; whoever answers calls looks first whether it may listen where it is told to."""
+        keys, settings = Keyring(kept, self.clock, token_bytes), self._settings
+        if role != "worker":
+            await self.reach("the API keys", lambda: keys.check(settings.host, settings.variables["host"]))
+        return keys
 
     async def bus(self) -> Bus:
         """What carries commands and replies."""

@@ -22,6 +22,7 @@ from unwind.core.events import (
     UndoRetried,
 )
 from unwind.runtime.limits import SECOND
+from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.unit import Decided
 
 log = structlog.get_logger("unwind.sagas")
@@ -79,3 +80,14 @@ def _details(event: Event) -> dict[str, object]:
             return {"step": step, "direction": direction}
         case _:
             return {}
+
+
+def journalled() -> Telemetry:
+    """What a process counts, with the lines of its sagas where logging was set up.
+
+    Else whoever embeds this would have them among its output.
+    """
+    telemetry = Telemetry()
+    if structlog.is_configured():
+        telemetry.hear.append(Journal().saw)
+    return telemetry
