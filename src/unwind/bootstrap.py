@@ -29,7 +29,7 @@ from unwind.runtime.depths import commands_waiting
 from unwind.runtime.engine import Engine
 from unwind.runtime.journal import Journal
 from unwind.runtime.keyring import Keyring
-from unwind.runtime.limits import SECOND, Limits
+from unwind.runtime.limits import limits_of
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.publisher import Publisher
@@ -120,14 +120,11 @@ async def open_worker(
         _check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
-        clock, limits, telemetry = outside.clock, _limits(settings), Telemetry()
+        clock, limits, telemetry = outside.clock, limits_of(settings), Telemetry()
         if structlog.is_configured():  # else whoever embeds this would have the lines of sagas among its output
             telemetry.hear.append(Journal().saw)
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        truth, key_store = await outside.store()
-        keys = Keyring(key_store, clock, token_bytes)
-        if role != "worker":
-            await outside.reach("the API keys", lambda: keys.check(settings.host, settings.variables["host"]))
+        truth, keys = await outside.store(answers=role != "worker")
         store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
@@ -230,16 +227,6 @@ async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        inbox=settings.max_waiting,
-        circuit_after=settings.circuit_after,
-        circuit_silence=settings.circuit_silence * SECOND,
-        circuit_probe=settings.circuit_probe * SECOND,
-        circuit_ramp=settings.circuit_ramp,
-    )
-
-
 def _check_shared(settings: Settings, *, store: bool = True) -> None:
     """Raises SettingsError for what processes cannot share."""
     if settings.bus == "memory":
@@ -267,8 +254,8 @@ class _Outside:
         self.checks: dict[str, Check] = {}
         """Of what has been opened."""
 
-    async def store(self) -> tuple[CountedStore, KeyStore]:
-        """Where the truth is kept, and the keys beside it."""
+    async def store(self, *, answers: bool) -> tuple[CountedStore, Keyring]:
+        """Where the truth is kept, and the keys beside it: what answers calls is not opened to all without one."""
         database, variable = self._settings.database, self._settings.variables["database"]
         store: CountedStore
         keys: KeyStore
@@ -287,7 +274,11 @@ class _Outside:
                 store, keys = file, file.keys
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
-        return store, keys
+        ring = Keyring(keys, self.clock, token_bytes)
+        if answers:
+            host, named = self._settings.host, self._settings.variables["host"]
+            await self.reach("the API keys", lambda: ring.check(host, named))
+        return store, ring
 
     async def bus(self) -> Bus:
         """What carries commands and replies."""

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from unwind.settings import Settings
+
 SECOND = 1_000_000
 
 
@@ -54,3 +56,14 @@ class Limits(Struct, frozen=True):
     park_least: int = 15 * SECOND
     park_most: int = 300 * SECOND
     """For how long an attempt is parked at a time: as long as the silence has lasted, within these bounds."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The limits that the settings ask for."""
+    return Limits(
+        inbox=settings.max_waiting,
+        circuit_after=settings.circuit_after,
+        circuit_silence=settings.circuit_silence * SECOND,
+        circuit_probe=settings.circuit_probe * SECOND,
+        circuit_ramp=settings.circuit_ramp,
+    )
