@@ -122,8 +122,7 @@ async def open_worker(
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, limits_of(settings), journalled()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        truth, key_store = await outside.store()
-        keys = await outside.keyring(key_store, role)
+        truth, keys = await outside.store(answers=role != "worker")
         store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
@@ -253,8 +252,8 @@ class _Outside:
         self.checks: dict[str, Check] = {}
         """Of what has been opened."""
 
-    async def store(self) -> tuple[CountedStore, KeyStore]:
-        """Where the truth is kept, and the keys beside it."""
+    async def store(self, *, answers: bool) -> tuple[CountedStore, Keyring]:
+        """Where the truth is kept, and the keys beside it: what answers calls is not opened to all without one."""
         database, variable = self._settings.database, self._settings.variables["database"]
         store: CountedStore
         keys: KeyStore
@@ -273,14 +272,11 @@ class _Outside:
                 store, keys = file, file.keys
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
-        return store, keys
-
-    async def keyring(self, kept: KeyStore, role: Role) -> Keyring:
-        """Who may call; whoever answers calls looks first whether it may listen where it is told to."""
-        keys, settings = Keyring(kept, self.clock, token_bytes), self._settings
-        if role != "worker":
-            await self.reach("the API keys", lambda: keys.check(settings.host, settings.variables["host"]))
-        return keys
+        ring = Keyring(keys, self.clock, token_bytes)
+        if answers:
+            host, named = self._settings.host, self._settings.variables["host"]
+            await self.reach("the API keys", lambda: ring.check(host, named))
+        return store, ring
 
     async def bus(self) -> Bus:
         """What carries commands and replies."""

@@ -61,7 +61,7 @@ async def test_each_page_marks_itself_in_the_navigation(shop: Shop, path: str) -
 async def test_the_api_keeps_its_own_policy(shop: Shop) -> None:
     response = await shop.http.get("/docs")
     assert "script-src" not in response.headers["content-security-policy"]
-    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["referrer-policy"] == "same-origin"
 
 
 # --------------------------------------------------------------------------------------------------------- the overview
