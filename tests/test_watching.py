@@ -66,12 +66,12 @@ async def scraped(folder: Path) -> str:
         customers = ("customer-1", "customer-card-down", "customer-broke", "customer-closed")
         [*_, stuck] = [await placed(client, customer) for customer in customers]
         await eventually(partial(is_blocked, client, f"/api/v1/sagas/{stuck}"), within=20)
-        return (await client.get("http://orders/metrics")).text
+        return (await client.get("http://localhost/metrics")).text
 
 
 async def placed(client: httpx.AsyncClient, customer: str) -> str:
     order = {"customer_id": customer, "items": [{"product_id": "product-1", "quantity": 1, "price": 20}]}
-    return str((await client.post("http://orders/api/v1/orders", json=order)).json()["saga_id"])
+    return str((await client.post("http://localhost/api/v1/orders", json=order)).json()["saga_id"])
 
 
 def exported_by(text: str) -> Exported:

@@ -157,7 +157,7 @@ async def test_a_delivery_tells_how_much_waited_behind_it(bus: NatsBus) -> None:
     topic = f"{COMMANDS}{uuid4().hex}"
     await publish_each(bus, topic, ["a", "b", "c", "d"])
     subscription = await bus.subscribe(topic, "the service")
-    seen = []
+    seen: list[int | None] = []
     while len(seen) < 4:
         seen += [delivery.behind for delivery in await subscription.fetch(10)]
     assert seen == [3, 2, 1, 0]
