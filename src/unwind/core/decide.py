@@ -63,14 +63,16 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
     match message:
         case m.Reply():
             _reply(draft, message)
-            _settle(draft)
+            if draft.state.turning is not None:
+                _settle(draft)
         case m.Start():
             return _start(draft, message)
         case m.Unwind():
             _unwind(draft, message.start)
         case m.Tick():
             _tick(draft, message)
-            _settle(draft)
+            if draft.state.turning is not None:
+                _settle(draft)
         case m.Signal():
             return hear(draft, message)
         case m.Cancel() | m.Resume() | m.Pause() | m.RetryStep() | m.ResolveStep() | m.SkipStep():
@@ -82,8 +84,7 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
 
 def _settle(draft: Draft) -> None:
     """Nothing may be left that a saga about to turn round waits for: its last neighbour may just have been blocked."""
-    if draft.state.turning is not None:
-        advance(draft)
+    advance(draft)
 
 
 # --------------------------------------------------------------------------------------------------------------- start

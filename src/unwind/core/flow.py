@@ -97,11 +97,11 @@ def _startable_items(
 
 def next_to_undo(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
     """The first target that nothing holds back which is still to be undone: what was begun after it, in its branch."""
-    begun = {undo.step for undo in state.undos}
     if saga.flat:
-        if begun or not state.targets or state.targets[0] in tried:
+        if state.undos or state.targets[0] in tried:
             return None
         return saga.by_name[state.targets[0]]
+    begun = {undo.step for undo in state.undos}
     ahead: dict[str, set[str]] = {}
     for target in state.targets:
         name, key = key_of(target)

@@ -92,14 +92,17 @@ def _next_forward(state: State, now: int) -> int | None:
 
 
 def _next_backward(state: State, now: int) -> int | None:
-    times = [_next_of(undo, now) for undo in state.undos if not state.blocked_on(undo.step, "undo")]
-    begun = {undo.step for undo in state.undos}
-    times += [  # an action must have ended before its undo may begin
-        _next_of(run, now)
-        for run in state.runs
-        if run.status == "outstanding" and run.attempt.lease and run.step in state.targets and run.step not in begun
-    ]
-    return min(times, default=None)
+    nearest: int | None = None
+    for undo in state.undos:
+        if not (state.blocks and state.blocked_on(undo.step, "undo")):
+            at = _next_of(undo, now)
+            nearest = at if nearest is None or at < nearest else nearest
+    for run in state.runs:  # an action must have ended before its undo may begin
+        waits = run.status == "outstanding" and run.attempt.lease and run.step in state.targets
+        if waits and state.undo_of(run.step) is None:
+            at = _next_of(run, now)
+            nearest = at if nearest is None or at < nearest else nearest
+    return nearest
 
 
 def _next_of(run: StepRun, now: int) -> int:

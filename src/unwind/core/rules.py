@@ -16,7 +16,7 @@ def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[st
 
 def undoable(saga: Saga[Any], run: StepRun) -> bool:
     """Whether the author says how the step is undone."""
-    plan = saga.template(run.step)
+    plan = saga.by_name.get(run.step) or saga.template(run.step)
     return plan is not None and plan.undoable
 
 

@@ -157,11 +157,14 @@ class State(Struct, frozen=True, gc=False, omit_defaults=True):
 
     def blocked_on(self, step: str, direction: Direction) -> bool:
         """Whether that step, or its undo, needs a person."""
-        return any(block.step == step and block.direction == direction for block in self.blocks)
+        return bool(self.blocks) and any(block.step == step and block.direction == direction for block in self.blocks)
 
     def undo_of(self, step: str) -> StepRun | None:
         """The undo of a step, while it is under way."""
-        return next((undo for undo in self.undos if undo.step == step), None)
+        for undo in self.undos:
+            if undo.step == step:
+                return undo
+        return None
 
     def current_step(self) -> str | None:
         """The step that is being done or undone, the latest begun of several; None when nothing is."""

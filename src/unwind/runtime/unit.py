@@ -147,12 +147,12 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
     effects: list[Effect] = []
     # By identity: what a decision leaves alone is the same object, and of runs there may be hundreds.
     if after.status != "running":
-        old = {id(undo) for undo in before.undos}
+        old = set(map(id, before.undos))
         for undo in after.undos:
             if undo.status == "outstanding" and not undo.parked and id(undo) not in old:
                 effects.append(effect_of(after, "undo", undo))  # noqa: PERF401 - as below
         return effects
-    old = {id(run) for run in before.runs}
+    old = set(map(id, before.runs))
     for run in after.runs:
         if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in old:
             effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
