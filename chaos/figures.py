@@ -8,13 +8,14 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from chaos.deployment import Application
+from unwind.runtime.work import WORK
 
 EVERY = 0.25
 """Seconds between two looks. What a process counts after the last look before its death is not seen."""
 
 
 class Figures:
-    """The sums of `unwind_work` over all processes and all their lives."""
+    """The sums of what each process counts of its own work, over all processes and all their lives."""
 
     def __init__(self, applications: Sequence[Application]) -> None:
         """Nothing is counted before `run`."""
@@ -43,8 +44,9 @@ class Figures:
             return  # it waits for something before it begins
         counted = Counter[str]()
         for family in text_string_to_metric_families(answer.text):
-            if family.name == "unwind_work":
-                counted.update({each.labels["what"]: int(each.value) for each in family.samples})
+            name = family.name.removeprefix("unwind_")
+            if name in WORK:
+                counted[name] += sum(int(each.value) for each in family.samples if each.name.endswith("_total"))
         if application.incarnation == life[1]:
             self._last[life] = counted
 
