@@ -63,16 +63,16 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
     match message:
         case m.Reply():
             _reply(draft, message)
-            if draft.state.turning is not None:
-                _settle(draft)
+            if draft.state.turning is not None:  # its last neighbour may just have been blocked
+                advance(draft)
         case m.Start():
             return _start(draft, message)
         case m.Unwind():
             _unwind(draft, message.start)
         case m.Tick():
             _tick(draft, message)
-            if draft.state.turning is not None:
-                _settle(draft)
+            if draft.state.turning is not None:  # its last neighbour may just have been blocked
+                advance(draft)
         case m.Signal():
             return hear(draft, message)
         case m.Cancel() | m.Resume() | m.Pause() | m.RetryStep() | m.ResolveStep() | m.SkipStep():
@@ -80,11 +80,6 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
         case _:
             assert_never(message)
     return draft.decision("accepted" if draft.events else "ignored")
-
-
-def _settle(draft: Draft) -> None:
-    """Nothing may be left that a saga about to turn round waits for: its last neighbour may just have been blocked."""
-    advance(draft)
 
 
 # --------------------------------------------------------------------------------------------------------------- start

@@ -4,7 +4,8 @@ A circuit is closed while its participant answers. It opens when so many command
 and nobody of that service answered anything meanwhile. While it is open, attempts at the participant are parked and
 commands are held back, but for a probe now and then. Any answer, also "try again", begins the ramp: so many commands a
 second are let go, twice as many with each second that brings answers, until the circuit closes. Where the ramp brings
-none, it is open again. Undos go before new work.
+none, it is open again. Undos go before new work, but a part of the ramp is kept from them and probes take turns: an
+undo that is never answered must starve nobody.
 
 It is an opinion, never truth: it is not stored, not shared, and each worker forms its own. What it gets wrong costs
 time, and no saga: what is parked always wakes.
