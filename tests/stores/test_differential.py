@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from unwind.census import Living, Tally
+from unwind.census import Living, Paces, Tally
 from unwind.ports import Claimed, Committed, Move, Query, SagaRow, Unit
 from unwind.stores.memory import MemoryStore
 from unwind.stores.postgres.store import PostgresStore
@@ -135,8 +135,23 @@ class Youthful(MemoryStore):
         return replace(living, standings=tuple(replace(each, updated_at=last) for each in living.standings))
 
 
+class Endless(MemoryStore):
+    """Counts what began, and nothing that ended."""
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        found = await super().paces(since, stretch)
+        return replace(found, paces=tuple(each for each in found.paces if each.what == "started"))
+
+
+class Early(MemoryStore):
+    """Tells what ended first."""
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        return (await super().ended(definition, 1_000))[::-1][:limit]
+
+
 @pytest.mark.parametrize(
-    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding, Youthful]
+    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding, Youthful, Endless, Early]
 )
 async def test_a_store_with_one_fault_is_found_out(broken: type[MemoryStore]) -> None:
     clock = StoreClock()

@@ -293,6 +293,8 @@ PLANS = {
     "find_by_attribute": f"found USING COVERING INDEX attributes_found {STRETCH}",
     "tally": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "tally_by_attribute": f"found USING COVERING INDEX attributes_found {STRETCH}",
+    "paces": "sagas USING INDEX sagas_ended (definition=? AND ended_at>?)",
+    "ended": "sagas USING INDEX sagas_ended (definition=? AND ended_at>?)",
     "clashing": "definitions USING PRIMARY KEY (name=? AND version=?)",
 }
 

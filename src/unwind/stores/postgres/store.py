@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from unwind.census import Living, Standing, Tally
+from unwind.census import Living, Pace, Paces, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
@@ -181,6 +181,17 @@ class PostgresStore:
             rows = await _ask(self._readers, SQL["living"], self._time(), known, attempts=1)
         found = sorted(Standing(*each) for _, *each in rows if each[0] is not None)
         return Living(rows[0]["now"], tuple(found))
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        async with self._counting:
+            rows = await _ask(self._readers, SQL["paces"], self._time(), since, stretch, attempts=1)
+        found = sorted(Pace(*each) for _, *each in rows if each[0] is not None)
+        return Paces(rows[0]["now"], tuple(found))
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        if not storable(definition):
+            return []
+        return [SagaRow(*row) for row in await _ask(self._readers, SQL["ended"], definition, limit)]
 
     async def close(self) -> None:
         await self._readers.close()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from unwind.census import Living, Standing, Tally
+from unwind.census import Living, Pace, Paces, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.ports import (
@@ -228,6 +228,23 @@ class SQLiteStore:
             return Living(now, tuple(Standing(*each) for each in _list(database, "living", asked)))
 
         return await _run(self._counter, work)
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        asked = {"since": since, "stretch": stretch}
+
+        def work(database: sqlite3.Connection) -> Paces:
+            now = self._now()
+            return Paces(now, tuple(sorted(Pace(*each) for each in _list(database, "paces", asked))))
+
+        return await _run(self._counter, work)
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        if not storable(definition):
+            return []
+        asked = {"definition": definition, "limit": limit}
+        return await _run(
+            self._reader, lambda database: _rows.decode(database.execute(SQL["ended"], asked).fetchone()[0])
+        )
 
     async def close(self) -> None:
         await self._counter.close()
