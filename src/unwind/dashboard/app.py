@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from unwind.dashboard.acts import act_routes
+from unwind.dashboard.course import Courses
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
 from unwind.dashboard.lists import list_routes
@@ -19,6 +20,7 @@ from unwind.dashboard.overview import overview_routes
 from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages
 from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
+from unwind.dashboard.shares import Shares
 from unwind.dashboard.system import system_routes
 
 own_routes = [
@@ -46,13 +48,13 @@ class Dashboard:
     ) -> None:
         """`routes`, `links` and `templates` are the application's own pages."""
         pages, live = Pages(title, links, templates), Live()
-        self.stop = live.stop
-        """Ends what is open: the process is about to stop."""
+        courses, shares = Courses(), Shares()
+        self._stopped = (live.stop, courses.stop, shares.stop)
 
         def failed(request: AnyRequest, error: Exception) -> Response[str]:
             return fault_page(pages, request, error)
 
-        given = {"pages": pages, "live": live}
+        given = {"pages": pages, "live": live, "courses": courses, "shares": shares}
         self.router = Router(
             "/",
             route_handlers=[asset, *own_routes, *routes],
@@ -60,6 +62,11 @@ class Dashboard:
             dependencies={name: Provide(_always(each), sync_to_thread=False) for name, each in given.items()},
             exception_handlers={Exception: failed},
         )
+
+    def stop(self) -> None:
+        """End what is open: the process is about to stop."""
+        for stop in self._stopped:
+            stop()
 
 
 def _always(value: object) -> Callable[[], object]:

@@ -1,7 +1,7 @@
 """How values are written on pages: instants, durations, sizes, JSON; each as short as a person reads it."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +16,8 @@ SHOWN = 1_200
 _KIB = 1_024
 _TENTHS = 60
 """Durations below so many seconds are told to a tenth."""
+_SMALL = 0.1
+"""Shares below it are told to two digits."""
 
 
 def micros_of(text: str) -> int:
@@ -34,6 +36,23 @@ def duration(micros: int) -> str:
 def short_instant(text: str | None) -> str:
     """`2026-11-27 14:03:22`, in UTC; what is not there is a dash."""
     return "\N{EN DASH}" if text is None else text[:19].replace("T", " ")
+
+
+def when(micros: int) -> str:
+    """`2026-11-27 14:03`, in UTC, of microseconds since the epoch."""
+    return f"{datetime.fromtimestamp(micros // SECOND, UTC):%Y-%m-%d %H:%M}"
+
+
+def took(micros: int | None) -> str:
+    """A duration; a dash where there is none."""
+    return "\N{EN DASH}" if micros is None else duration(micros)
+
+
+def percent(share: float | None) -> str:
+    """`12 %`, `0.4 %`; a dash where there is nothing to have a share of."""
+    if share is None:
+        return "\N{EN DASH}"
+    return f"{share * 100:.2g} %" if 0 < share < _SMALL else f"{share * 100:.0f} %"
 
 
 def size(length: int) -> str:
@@ -63,6 +82,9 @@ def cut(text: str, most: int = SHOWN) -> str:
 WORDS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "instant": short_instant,
+    "when": when,
+    "took": took,
+    "share": percent,
     "size": size,
     "pretty": pretty,
     "readable": readable,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from unwind.census import CountedStore, Tally
+from unwind.census import CountedStore, Paces, Tally
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
@@ -161,6 +161,25 @@ class Queries:
         `amounts` names the attribute of a definition that is added up. Raises UnavailableError.
         """
         return await self._store.tally(query, amounts)
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        """What began and ended from an instant on, by stretches of so many microseconds. Raises UnavailableError."""
+        return await self._store.paces(since, stretch)
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        """The sagas of a definition that ended last, the newest first. Raises UnavailableError."""
+        return await self._store.ended(definition, limit)
+
+    async def logs(self, saga_ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
+        """The logs of several sagas; without those that are not there, or were written by another version.
+
+        Raises UnavailableError.
+        """
+        found: dict[str, tuple[Event, ...]] = {}
+        for saga_id, stored in (await self._store.load(dict.fromkeys(saga_ids, 0), snapshots=False)).streams.items():
+            with suppress(CodecError):  # to be read there
+                found[saga_id] = tuple(_events(stored))
+        return found
 
     async def commits(self, stream: str) -> tuple[tuple[int, bytes], ...]:
         """The commits of any stream, `(number of the first event, encoded events)`.
