@@ -23,6 +23,7 @@ _FULL = 0.82
 _LABELS = 4
 """Stretches between the labels of the axis, in parts of all."""
 _DAY = 86_400 * SECOND
+_HALVED = (2, 4, 6, 8, 10, 12, 16, 20, 24, 30, 40, 50, 60, 80)
 _ROUND = (1, 2, 5)
 _MINUTE, _HOUR = 60 * SECOND, 3_600 * SECOND
 _ROUND_DURATIONS = (
@@ -92,7 +93,7 @@ def _throughput(course: Course) -> Chart:
         told,
         tuple(_columns(course.stretches, top)),
         (begun,),
-        ((TOP, f"{top:,}"), (_height(0.5), f"{top / 2:,.10g}"), (_height(0), "0")),
+        ((TOP, f"{top:,}"), (_height(0.5), f"{top // 2:,}"), (_height(0), "0")),
         _times(course),
         (("done", "completed"), ("undone", "undone"), ("begun", "begun")),
     )
@@ -134,7 +135,7 @@ def _durations(course: Course) -> Chart:
         told,
         (),
         (_line("p95", "p95", most, top), _line("p50", "p50", half, top)),
-        ((TOP, duration(top)), (_height(0.5), duration(top // 2)), (_height(0), "0")),
+        ((TOP, _level(top)), (_height(0.5), _level(top // 2)), (_height(0), "0")),
         _times(course),
         (("p50", "p50: half of them"), ("p95", "p95: 95 % of them")),
     )
@@ -174,10 +175,14 @@ def _round_above(count: int) -> int:
     """The next number that is easy to read, and can be halved."""
     scale = 1
     while True:
-        for number in (2, 4, 6, 10):
+        for number in _HALVED:
             if number * scale >= count:
                 return number * scale
         scale *= 10
+
+
+def _level(micros: int) -> str:
+    return duration(micros).replace(".0 ", " ")
 
 
 def _times(course: Course) -> tuple[tuple[float, str], ...]:
@@ -190,7 +195,7 @@ def _times(course: Course) -> tuple[tuple[float, str], ...]:
 
 def _day(at: int) -> str:
     moment = datetime.fromtimestamp(at // SECOND, UTC)
-    return f"{moment:%b} {moment.day}, {moment:%H:%M}"
+    return f"{moment:%b} {moment.day}"
 
 
 def _minute(at: int) -> str:
