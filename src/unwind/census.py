@@ -78,7 +78,6 @@ class Census(Protocol):
         """
         ...
 
-
     async def paces(self, since: int, stretch: int) -> Paces:
         """What began and ended from `since` on, by stretches of so many microseconds: it reads no other rows.
 

@@ -18,17 +18,19 @@ from unwind.buses.nats import NatsBus, subscription
 from unwind.buses.nats.streams import consumer_of, place_of
 from unwind.errors import SettingsError
 from unwind.ports import COMMANDS, DEAD, EVENTS, Bus, Message, Subscription
+from unwind.queues import OperatedBus
 from unwind.runtime.clock import SystemClock
 from unwind.testing.bus_suite import END, BusSuite, ids, message, publish_each, read_to_end
+from unwind.testing.operated_suite import OperatedSuite
 
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
 
 
-class TestNatsBus(BusSuite):
+class TestNatsBus(BusSuite, OperatedSuite):
     @pytest.fixture
-    async def bus(self, nats_url: str) -> AsyncIterator[Bus]:
+    async def bus(self, nats_url: str) -> AsyncIterator[OperatedBus]:
         bus = await NatsBus.open(nats_url, SystemClock(), ack_wait=SECOND)
         yield bus
         await bus.close()

@@ -13,19 +13,21 @@ from tests.servers.valkey import Valkey
 from unwind.buses.redis import RedisBus
 from unwind.buses.redis_group import DELIVERIES, STREAM
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import DEAD, Bus
+from unwind.ports import DEAD
+from unwind.queues import OperatedBus
 from unwind.redis_client import RedisClient
 from unwind.runtime.clock import SystemClock
 from unwind.testing.bus_suite import BusSuite, ids, message, publish_each
+from unwind.testing.operated_suite import OperatedSuite
 
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
 
 
-class TestRedisBus(BusSuite):
+class TestRedisBus(BusSuite, OperatedSuite):
     @pytest.fixture
-    async def bus(self, redis_address: str) -> AsyncIterator[Bus]:
+    async def bus(self, redis_address: str) -> AsyncIterator[OperatedBus]:
         bus = await RedisBus.open(redis_address, "", SystemClock(), ack_wait=SECOND)
         yield bus
         await bus.close()

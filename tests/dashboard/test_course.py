@@ -104,7 +104,13 @@ async def test_what_is_over_is_counted_once_and_the_newest_again() -> None:
     house = House()
     await house.ended(SECOND, ago=10 * MINUTE)
     first = NOW // MINUTE - 59
-    for seconds, expected in ((0, first), (EVERY / 2, None), (EVERY, first + 58), (90, first + 58), (EVERY, first + 60)):
+    for seconds, expected in (
+        (0, first),
+        (EVERY / 2, None),
+        (EVERY, first + 58),
+        (90, first + 58),
+        (EVERY, first + 60),
+    ):
         await pass_(seconds)
         house.now += int(seconds * SECOND)
         house.asked.clear()

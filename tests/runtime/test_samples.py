@@ -1,6 +1,6 @@
 """What became of the sagas that ended last, step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from tests.core.trips import BOOKED, Trip, booking, trip
@@ -9,7 +9,7 @@ from unwind.core.codec import SAGA_EVENTS
 from unwind.core.events import Event
 from unwind.core.saga import Saga
 from unwind.core.steps import Retry
-from unwind.ports import SagaRow, StreamAppend, Unit
+from unwind.ports import Loaded, SagaRow, StreamAppend, Unit
 from unwind.runtime.queries import Queries
 from unwind.runtime.samples import Samples, StepShare
 from unwind.stores.memory import MemoryStore
@@ -26,7 +26,7 @@ class Shelf(MemoryStore):
         super().__init__(lambda: START)
         self.read: list[str] = []
 
-    async def load(self, streams, *, snapshots=True):  # type: ignore[no-untyped-def]
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
         self.read += streams
         return await super().load(streams, snapshots=snapshots)
 

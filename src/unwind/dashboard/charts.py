@@ -1,6 +1,6 @@
-"""Figures over time as pictures: bars and lines over one axis of time, with what a person who cannot see them is told. Pure.
+"""Figures over time as pictures, each with the same in words: bars and lines over one axis of time. Pure.
 
-Places across are percentages of the width, so that a picture fits a phone; heights are pixels. Colours are the stylesheet's.
+Places across are percentages of the width, so that a picture fits a phone; heights are pixels.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How fast sagas began and ended over time, how many of them undone, and how long they took: read from the store's rows.
+"""How fast sagas began and ended, how many of them undone, and how long they took, over time: from the store's rows.
 
 Stretches of time that are over are counted once and kept, so that an open page costs a look at the newest.
 """

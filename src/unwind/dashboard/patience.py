@@ -1,4 +1,4 @@
-"""Answers that may take long: asked once for all who want them, kept for a while, and not waited for longer than that."""
+"""Answers that may take long: asked once for all who want them, kept for a while, and never waited for for long."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
