@@ -78,6 +78,7 @@ def _answering(worker: Worker) -> Served:
         limiter=worker.limiter,
         bulk=worker.bulk,
         keys=worker.keys,
+        bus=worker.bus,
         pages=[dashboard.router],
     )
     page = "dashboard: {address}/, documentation: {address}/docs"

@@ -22,6 +22,7 @@ from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import Bus, Clock, ParticipantStore, Rate, RateLimiter, Store
+from unwind.queues import OperatedBus
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
@@ -88,6 +89,8 @@ class Worker(Struct, frozen=True):
     """Acts on many sagas, taken by this process."""
     keys: Keyring
     """Who may call the API."""
+    bus: OperatedBus
+    """What carries commands and replies, and keeps dead letters."""
 
 
 class Hosted(Struct, frozen=True):
@@ -166,7 +169,7 @@ async def open_worker(
         checks = {**outside.checks, "worker": Check(service.check)}
         if sweeper is not None:
             checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        yield Worker(engine, queries, service, checks, limiter, bulk, keys)
+        yield Worker(engine, queries, service, checks, limiter, bulk, keys, bus)
 
 
 @asynccontextmanager
@@ -278,7 +281,7 @@ class _Outside:
             await self.reach("the API keys", lambda: ring.check(host, named))
         return store, ring
 
-    async def bus(self) -> Bus:
+    async def bus(self) -> OperatedBus:
         """What carries commands and replies."""
         settings = self._settings
         if settings.bus == "nats" and settings.nats is not None:
@@ -299,7 +302,7 @@ class _Outside:
         self._close_later("bus", memory.close)
         return memory
 
-    def _keep_bus(self, bus: Bus, ping: Probe) -> Bus:
+    def _keep_bus(self, bus: OperatedBus, ping: Probe) -> OperatedBus:
         self._close_later("bus", bus.close)
         self._check("bus", ping)
         return bus

@@ -13,6 +13,7 @@ from unwind.dashboard.acts import act_routes
 from unwind.dashboard.course import Courses
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
+from unwind.dashboard.letters import letter_routes
 from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
 from unwind.dashboard.login import login_routes
@@ -22,6 +23,7 @@ from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
 from unwind.dashboard.shares import Shares
 from unwind.dashboard.system import system_routes
+from unwind.dashboard.traffic import Traffics
 
 own_routes = [
     *overview_routes,
@@ -30,6 +32,7 @@ own_routes = [
     *act_routes,
     *definition_routes,
     *system_routes,
+    *letter_routes,
     *login_routes,
 ]
 _KEPT = "public, max-age=31536000, immutable"
@@ -48,13 +51,13 @@ class Dashboard:
     ) -> None:
         """`routes`, `links` and `templates` are the application's own pages."""
         pages, live = Pages(title, links, templates), Live()
-        courses, shares = Courses(), Shares()
-        self._stopped = (live.stop, courses.stop, shares.stop)
+        courses, shares, traffic = Courses(), Shares(), Traffics()
+        self._stopped = (live.stop, courses.stop, shares.stop, traffic.stop)
 
         def failed(request: AnyRequest, error: Exception) -> Response[str]:
             return fault_page(pages, request, error)
 
-        given = {"pages": pages, "live": live, "courses": courses, "shares": shares}
+        given = {"pages": pages, "live": live, "courses": courses, "shares": shares, "traffic": traffic}
         self.router = Router(
             "/",
             route_handlers=[asset, *own_routes, *routes],

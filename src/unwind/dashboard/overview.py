@@ -10,20 +10,31 @@ from unwind.dashboard.live import TheLive
 from unwind.dashboard.pages import ThePages
 from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries
 from unwind.dashboard.shares import TheShares
+from unwind.dashboard.traffic import TheBus, TheTraffic
 
 
 @get("/", scope="read")
-async def overview(  # noqa: PLR0917 - each is asked for by its name
-    request: AnyRequest, pages: ThePages, queries: TheQueries, engine: TheEngine, courses: TheCourses, shares: TheShares
+async def overview(
+    request: AnyRequest,
+    *,
+    pages: ThePages,
+    queries: TheQueries,
+    engine: TheEngine,
+    courses: TheCourses,
+    shares: TheShares,
+    traffic: TheTraffic,
+    bus: TheBus,
 ) -> Response[str]:
     """What is to be seen first."""
     span = span_of(request.query_params.get("range", ""))
     seen = await look_over(queries, engine.circuits())
     course = await courses.read(queries, span)
+    told = await traffic.read(bus)
     samples = await shares.read(queries, sorted(engine.newest))
     return pages.render(
         "overview.html",
         seen=seen,
+        dead=0 if told is None else told.dead,
         spans=SPANS,
         span=span,
         course=course,

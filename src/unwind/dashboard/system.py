@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from unwind.dashboard.pages import ThePages
 from unwind.dashboard.requests import TheEngine
+from unwind.dashboard.traffic import TheBus, TheTraffic
 from unwind.runtime.instants import instant_or_none
 
 
@@ -24,7 +25,7 @@ class Circuit(Struct, frozen=True):
 
 
 @get("/system", scope="read")
-async def system(pages: ThePages, engine: TheEngine) -> Response[str]:
+async def system(pages: ThePages, engine: TheEngine, traffic: TheTraffic, bus: TheBus) -> Response[str]:
     """What this process knows of itself."""
     circuits = [
         Circuit(
@@ -45,6 +46,7 @@ async def system(pages: ThePages, engine: TheEngine) -> Response[str]:
         circuits=circuits,
         revisions=sorted(engine.revisions),
         strangers=sorted(strangers.items()),
+        traffic=await traffic.read(bus),
         work=sorted(engine.telemetry.work.items()),
         versions={"unwind": version("unwind"), "Python": platform.python_version()},
     )

@@ -70,8 +70,8 @@ def pretty(raw: Raw | bytes) -> str:
 
 
 def readable(text: str) -> str:
-    """Without control characters that would turn a line round or hide it; line ends and tabs stay."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Without control characters that would turn a line round or hide it; line ends, tabs and what joins emoji stay."""
+    return "".join(each if each.isprintable() or each in "\n\t\u200d" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def cut(text: str, most: int = SHOWN) -> str:
@@ -86,6 +86,7 @@ WORDS: Mapping[str, Callable[..., Any]] = {
     "took": took,
     "share": percent,
     "size": size,
+    "bytes": bytes,
     "pretty": pretty,
     "readable": readable,
     "cut": cut,
