@@ -54,6 +54,28 @@ class StepShare(Struct, frozen=True):
     left: int = 0
     """A person skipped the undo."""
 
+    @property
+    def success(self) -> float | None:
+        """Share of those that were done among those begun; None: none was."""
+        return self.done / self.started if self.started else None
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What else happened, in words."""
+        told = (
+            (self.refused, "refused"),
+            (self.unknown, "unknown"),
+            (self.retried, "attempts repeated"),
+            (self.undo_retried, "undos repeated"),
+            (self.left, "undos left out"),
+        )
+        return tuple(f"{count} {what}" for count, what in told if count)
+
+    @property
+    def compensation(self) -> float | None:
+        """Share of those that were undone among those begun; None: none was."""
+        return self.undone / self.started if self.started else None
+
 
 class Sample(Struct, frozen=True):
     """The sagas of one definition, all versions together, that ended last."""
