@@ -79,6 +79,7 @@ def _answering(worker: Worker) -> Served:
         bulk=worker.bulk,
         keys=worker.keys,
         bus=worker.bus,
+        roster=worker.roster,
         pages=[dashboard.router],
     )
     page = "dashboard: {address}/, documentation: {address}/docs"

@@ -13,6 +13,7 @@ from unwind.dashboard.acts import act_routes
 from unwind.dashboard.course import Courses
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
+from unwind.dashboard.house import Houses
 from unwind.dashboard.letters import letter_routes
 from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
@@ -51,13 +52,20 @@ class Dashboard:
     ) -> None:
         """`routes`, `links` and `templates` are the application's own pages."""
         pages, live = Pages(title, links, templates), Live()
-        courses, shares, traffic = Courses(), Shares(), Traffics()
-        self._stopped = (live.stop, courses.stop, shares.stop, traffic.stop)
+        courses, shares, traffic, houses = Courses(), Shares(), Traffics(), Houses()
+        self._stopped = (live.stop, courses.stop, shares.stop, traffic.stop, houses.stop)
 
         def failed(request: AnyRequest, error: Exception) -> Response[str]:
             return fault_page(pages, request, error)
 
-        given = {"pages": pages, "live": live, "courses": courses, "shares": shares, "traffic": traffic}
+        given = {
+            "pages": pages,
+            "live": live,
+            "courses": courses,
+            "shares": shares,
+            "traffic": traffic,
+            "houses": houses,
+        }
         self.router = Router(
             "/",
             route_handlers=[asset, *own_routes, *routes],

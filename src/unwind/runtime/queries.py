@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from unwind.census import CountedStore, Paces, Tally
+from unwind.census import CountedStore, Living, Paces, Tally
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
@@ -169,6 +169,14 @@ class Queries:
     async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
         """The sagas of a definition that ended last, the newest first. Raises UnavailableError."""
         return await self._store.ended(definition, limit)
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        """What has not ended of these revisions. Raises UnavailableError."""
+        return await self._store.living(revisions)
+
+    async def live_revisions(self) -> Mapping[str, int]:
+        """How many live sagas are bound to each revision, 10 000 at most of each. Raises UnavailableError."""
+        return (await self._store.register((), note=False)).others
 
     async def logs(self, saga_ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
         """The logs of several sagas; without those that are not there, or were written by another version.

@@ -31,6 +31,7 @@ from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
 from unwind.stores.postgres.keys import PostgresKeys
+from unwind.stores.postgres.roster import PostgresRoster
 from unwind.stores.searched import rarest_first
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
@@ -71,6 +72,8 @@ class PostgresStore:
         self._now = now
         self.keys = PostgresKeys(partial(_ask, writers), partial(_ask, readers), self._time)
         """The API keys in the same database."""
+        self.roster = PostgresRoster(partial(_ask, writers), partial(_ask, readers), self._time)
+        """Who works on it."""
 
     @classmethod
     async def open(cls, url: str, *, now: Callable[[], int] | None = None, only_read: bool = False) -> "PostgresStore":

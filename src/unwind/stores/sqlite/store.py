@@ -33,6 +33,7 @@ from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.keys import SQLiteKeys
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
+from unwind.stores.sqlite.roster import SQLiteRoster
 from unwind.stores.text import storable
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class SQLiteStore:
         self._now = now
         self.keys = SQLiteKeys(writer, reader, now)
         """The API keys in the same file."""
+        self.roster = SQLiteRoster(writer, reader, now)
+        """Who works on it."""
 
     @classmethod
     async def open(
