@@ -3,6 +3,7 @@
 from typing import Any, get_args
 
 import pytest
+import typer
 import typer.main
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import fields
@@ -10,6 +11,7 @@ from msgspec.structs import fields
 from unwind.cli.circuits import circuits
 from unwind.cli.dead_letters import dead_letters
 from unwind.cli.sagas import sagas
+from unwind.cli.workers import workers
 from unwind.http.acts import act_routes
 from unwind.http.bulk import BulkRequest, bulk_routes
 from unwind.http.circuits import circuit_routes
@@ -18,6 +20,7 @@ from unwind.http.filters import SagaFilter
 from unwind.http.foresight import foresight_routes
 from unwind.http.openapi import docs_of
 from unwind.http.sagas import saga_routes
+from unwind.http.workers import worker_routes
 
 OTHERWISE = {"signals": "signal"}
 """What is named otherwise than the part of the path that says it."""
@@ -43,9 +46,10 @@ def named(route: HTTPRouteHandler) -> str:
     return OTHERWISE.get(said[0], said[0]) if said else ("show" if rest else "list")
 
 
-def test_what_one_process_knows_of_participants_has_a_command_of_its_own() -> None:
-    group: Any = typer.main.get_command(circuits)
-    [route] = circuit_routes
+@pytest.mark.parametrize(("command", "routes"), [(circuits, circuit_routes), (workers, worker_routes)])
+def test_what_is_only_looked_at_has_a_command_of_its_own(command: typer.Typer, routes: list[HTTPRouteHandler]) -> None:
+    group: Any = typer.main.get_command(command)
+    [route] = routes
     assert route.paths == {f"/{group.name}"}
     assert not docs_of(route).parameters
     assert {option.lstrip("-") for parameter in group.params for option in parameter.opts} >= {"url", "json"}
