@@ -191,6 +191,7 @@ class Loop:
                 continue
             failures = 0
             await self._follow_up(settled, now)
+            await asyncio.sleep(0)  # what was just begun may end at once, and belongs in the next batch
 
     def _batch_size(self) -> int:
         """At most about half of the sagas at work, so that one batch fills while the other is written."""
