@@ -314,7 +314,7 @@ class Loop:
                 token = message.token or token or RECALL
                 message, more = self.outages.wake(state, Tick(message.token, dict(leases)), moment)
                 probed = probed | more
-            elif isinstance(message, Reply):
+            elif saga.asks and isinstance(message, Reply):
                 self.outages.heard(state, message)
             decision = decide(saga, state, message, moment)
             state = decision.state

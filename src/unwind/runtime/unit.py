@@ -11,7 +11,7 @@ from unwind.core.author import SAGA
 from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.effects import Effect, SendCommand
 from unwind.core.events import Event, Record, SagaStarted
-from unwind.core.messages import effect_id
+from unwind.core.messages import Direction, effect_id
 from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, State
@@ -82,7 +82,7 @@ def writes_row(decided: Decided) -> bool:
         or before.status != after.status
         or before.paused != after.paused
         or bool(before.blocks) != bool(after.blocks)
-        or before.scheduled != after.scheduled
+        or (after.begin_at > 0 and before.scheduled != after.scheduled)
     )
 
 
@@ -144,18 +144,16 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return ()
     if after.status not in LIVE:
         return pending(after)
-    effects: list[Effect] = []
+    direction: Direction = "do" if after.status == "running" else "undo"
+    old, new = (before.runs, after.runs) if direction == "do" else (before.undos, after.undos)
+    if decided.saga.flat:  # where steps come one after another only the last can be new
+        old, new = old[-1:], new[-1:]
     # By identity: what a decision leaves alone is the same object, and of runs there may be hundreds.
-    if after.status != "running":
-        old = set(map(id, before.undos))
-        for undo in after.undos:
-            if undo.status == "outstanding" and not undo.parked and id(undo) not in old:
-                effects.append(effect_of(after, "undo", undo))  # noqa: PERF401 - as below
-        return effects
-    old = set(map(id, before.runs))
-    for run in after.runs:
-        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in old:
-            effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
+    known = set(map(id, old))
+    effects: list[Effect] = []
+    for run in new:
+        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in known:
+            effects.append(effect_of(after, direction, run))  # noqa: PERF401 - a comprehension is a call
     return effects
 
 
