@@ -41,15 +41,17 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         return
     if draft.state.paused:
         return
+    one_by_one = draft.saga.flat
     if draft.state.status != "running":
-        _advance_backward(draft, leases)
-        return
-    if draft.state.begin_at > draft.at and draft.state.scheduled:
-        return
-    if draft.saga.flat:
-        _go_on(draft)
-    else:
-        _go_on_side_by_side(draft)
+        if one_by_one:
+            _go_back(draft, leases)
+        else:
+            _go_back_side_by_side(draft, leases)
+    elif draft.state.begin_at <= draft.at or not draft.state.scheduled:
+        if one_by_one:
+            _go_on(draft)
+        else:
+            _go_on_side_by_side(draft)
 
 
 def _go_on(draft: Draft) -> None:
@@ -199,7 +201,22 @@ def turn_round_late(draft: Draft) -> None:
     turn_round(draft, "deadline", draft.state.current_step() or "", "the saga's deadline passed")
 
 
-def _advance_backward(draft: Draft, leases: Mapping[str, int] | None) -> None:
+def _go_back(draft: Draft, leases: Mapping[str, int] | None) -> None:
+    """Where all steps come one after another: each undo, once the one that was begun after it is over."""
+    while draft.state.targets:
+        state = draft.state
+        plan = draft.saga.by_name[state.targets[0]]
+        if state.undos or rules.still_running(state, plan, draft.at, leases):
+            return
+        try:
+            _begin_undo(draft, plan)
+        except AuthorError as error:
+            block(draft, plan, "undo", error.reason)
+            return
+    _end_compensated(draft)
+
+
+def _go_back_side_by_side(draft: Draft, leases: Mapping[str, int] | None) -> None:
     tried: set[str] = set()
     while draft.state.targets:
         plan = next_to_undo(draft.saga, draft.state, tried)

@@ -90,10 +90,6 @@ def _startable_items(
 
 def next_to_undo(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
     """The first target that nothing holds back which is still to be undone: what was begun after it, in its branch."""
-    if saga.flat:
-        if state.undos or state.targets[0] in tried:
-            return None
-        return saga.by_name[state.targets[0]]
     begun = {undo.step for undo in state.undos}
     ahead: dict[str, set[str]] = {}
     for target in state.targets:

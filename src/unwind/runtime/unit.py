@@ -144,17 +144,23 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return ()
     if after.status not in LIVE:
         return pending(after)
-    direction: Direction = "do" if after.status == "running" else "undo"
-    old, new = (before.runs, after.runs) if direction == "do" else (before.undos, after.undos)
+    forward = after.status == "running"
+    new, old = (after.runs, before.runs) if forward else (after.undos, before.undos)
+    if not new:
+        return ()
+    direction: Direction = "do" if forward else "undo"
     if decided.saga.flat:  # where steps come one after another only the last can be new
-        old, new = old[-1:], new[-1:]
+        run = new[-1]
+        if run.status != "outstanding" or run.waits or run.parked or (old and old[-1] is run):
+            return ()
+        return (effect_of(after, direction, run),)
     # By identity: what a decision leaves alone is the same object, and of runs there may be hundreds.
     known = set(map(id, old))
-    effects: list[Effect] = []
-    for run in new:
-        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in known:
-            effects.append(effect_of(after, direction, run))  # noqa: PERF401 - a comprehension is a call
-    return effects
+    return [
+        effect_of(after, direction, run)
+        for run in new
+        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in known
+    ]
 
 
 def command_message(state: State, effect: SendCommand) -> Message:
