@@ -77,7 +77,7 @@ class ScriptedStore(MemoryStore):
         self.down = False
         self.gate = asyncio.Event()
         self.gate.set()
-        self.takes: Callable[[], float] | None = None
+        self.commit_takes: Callable[[], float] | None = None
         """Seconds that a commit needs."""
         self.units: list[Unit] = []
 
@@ -96,8 +96,8 @@ class ScriptedStore(MemoryStore):
     async def commit(self, units: Sequence[Unit]) -> Committed:
         await self._called("commit", tuple(unit.head.stream for unit in units))
         await self.gate.wait()
-        if self.takes is not None:
-            await asyncio.sleep(self.takes())
+        if self.commit_takes is not None:
+            await asyncio.sleep(self.commit_takes())
         fault = self.faults.popleft() if self.faults else None
         if fault == "lost":
             raise UnavailableError("scripted: nothing was written")

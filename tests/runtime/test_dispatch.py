@@ -249,7 +249,7 @@ async def test_what_a_batch_begins_and_ends_at_once_is_in_the_next_batch() -> No
     rig = Rig(saga)
     engine = await rig.launch()
     chance = random.Random(11)
-    rig.scripted.takes = lambda: chance.uniform(0.002, 0.004)
+    rig.scripted.commit_takes = lambda: chance.uniform(0.002, 0.004)
 
     async def client(number: int) -> None:
         await asyncio.sleep(number * 20e-6)
