@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from tests.runtime.rig import virtual
+from tests.runtime.rig import elapsed, virtual
 
 from unwind.census import Paces
 from unwind.dashboard.charts import PLOT, TOP, Chart, charts_of
@@ -12,7 +12,6 @@ from unwind.dashboard.course import EVERY, SPANS, Course, Courses, Span, span_of
 from unwind.dashboard.words import SECOND, percent
 from unwind.errors import InputError, UnavailableError
 from unwind.ports import SagaRow, StreamAppend, Unit
-from unwind.runtime.clock import SystemClock
 from unwind.runtime.queries import Queries
 from unwind.stores.memory import MemoryStore
 
@@ -57,11 +56,6 @@ class House:
         course = await self.courses.read(self.queries, span)
         assert course is not None
         return course
-
-
-async def pass_(seconds: float) -> None:
-    """Let virtual time pass."""
-    await SystemClock().sleep(int(seconds * SECOND))
 
 
 def counts(course: Course) -> list[tuple[int, int, int]]:
@@ -111,7 +105,7 @@ async def test_what_is_over_is_counted_once_and_the_newest_again() -> None:
         (90, first + 58),
         (EVERY, first + 60),
     ):
-        await pass_(seconds)
+        await elapsed(seconds)
         house.now += int(seconds * SECOND)
         house.asked.clear()
         assert counts(await house.course()) == [(1, 1, 0)]
@@ -123,10 +117,10 @@ async def test_a_count_that_fails_is_told_by_its_absence_and_tried_again() -> No
     house = House()
     await house.course()
     house.down = True
-    await pass_(EVERY)
+    await elapsed(EVERY)
     assert await house.courses.read(house.queries, HOUR) is None
     house.down = False
-    await pass_(EVERY)
+    await elapsed(EVERY)
     assert (await house.course()).whole.started == 0
 
 

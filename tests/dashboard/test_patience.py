@@ -3,12 +3,10 @@
 import asyncio
 
 import pytest
-from tests.runtime.rig import virtual
+from tests.runtime.rig import elapsed, virtual
 
 from unwind.dashboard.patience import PATIENCE, SHARE, Patient
 from unwind.errors import UnavailableError
-from unwind.runtime.clock import SystemClock
-from unwind.runtime.limits import SECOND
 
 
 class Oracle:
@@ -21,14 +19,10 @@ class Oracle:
 
     async def __call__(self) -> int:
         self.asked += 1
-        await pass_(self.takes)
+        await elapsed(self.takes)
         if self.fault is not None:
             raise self.fault
         return self.asked
-
-
-async def pass_(seconds: float) -> None:
-    await SystemClock().sleep(int(seconds * SECOND))
 
 
 @virtual
@@ -37,7 +31,7 @@ async def test_those_who_ask_together_ask_once_and_so_do_those_who_come_soon_aft
     assert await asyncio.gather(*(patient.get("a", oracle) for _ in range(20))) == [1] * 20
     assert await patient.get("a", oracle) == 1
     assert await patient.get("b", oracle) == 2
-    await pass_(10)
+    await elapsed(10)
     assert await patient.get("a", oracle) == 3
 
 
@@ -47,9 +41,9 @@ async def test_what_takes_long_is_not_waited_for_and_there_later_and_seldom_aske
     assert await patient.get("a", oracle) is None
     assert await patient.get("a", oracle) in {None, 1}
     assert await patient.get("a", oracle) == 1
-    await pass_(2 * PATIENCE * (SHARE - 1))
+    await elapsed(2 * PATIENCE * (SHARE - 1))
     assert (await patient.get("a", oracle), oracle.asked) == (1, 1)
-    await pass_(2 * PATIENCE)
+    await elapsed(2 * PATIENCE)
     assert (await patient.get("a", oracle), oracle.asked) == (1, 2)
     patient.stop()
 
@@ -59,7 +53,7 @@ async def test_old_answers_do_not_hide_that_there_is_none_now() -> None:
     patient, oracle = Patient[int](5), Oracle()
     assert await patient.get("a", oracle) == 1
     oracle.fault = UnavailableError("down")
-    await pass_(5)
+    await elapsed(5)
     assert await patient.get("a", oracle) is None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.core.trips import trip
-from tests.runtime.rig import virtual
+from tests.runtime.rig import elapsed, virtual
 
 from unwind.buses.memory import MemoryBus
 from unwind.errors import UnavailableError
@@ -59,7 +59,7 @@ class Process:
     async def start(self) -> None:
         await self.engine.open()
         await self.announcer.start()
-        await self.clock.sleep(1)
+        await elapsed(0.001)
 
 
 @virtual
@@ -93,11 +93,11 @@ async def test_it_speaks_every_ten_seconds_whether_or_not_it_was_heard() -> None
     await process.start()
     first = (await who_works(process.roster)).seen[0].seen_at
     process.roster.down = True
-    await process.clock.sleep(SILENT + EVERY)
+    await elapsed((SILENT + EVERY) / SECOND)
     [seen] = (await who_works(process.roster)).seen
     assert (seen.seen_at, seen.lost) == (first, True)
     process.roster.down = False
-    await process.clock.sleep(EVERY)
+    await elapsed(EVERY / SECOND)
     [seen] = (await who_works(process.roster)).seen
     assert seen.seen_at > first
     assert not seen.lost
