@@ -108,8 +108,8 @@ def test_a_dead_letter_is_found_put_back_and_thrown_away(window: Window, bus: Na
     window.page.get_by_role("button", name="Redrive now").click()
     expect(window.page.get_by_role("status").filter(has_text="Done with 1.")).to_be_visible()
     # The inventory has not learnt it.
-    until_there(window, "Discard these 1…")
-    window.page.get_by_role("link", name="Discard these 1…").click()
+    until_there(window, "Discard…")
+    window.page.get_by_role("link", name="Discard…").click()
     expect(window.page.get_by_text("They are gone for good.")).to_be_visible()
     window.page.get_by_role("button", name="Discard now").click()
     expect(window.page.get_by_text("There are none.")).to_be_visible()
