@@ -124,6 +124,13 @@ def test_the_system_tells_who_works_and_what_waits(window: Window) -> None:
     expect(window.page.get_by_text("sweeper lag")).to_be_visible()
 
 
+def test_an_open_system_page_hears_of_a_dead_letter(window: Window, bus: Nats) -> None:
+    window.page.goto("/system")
+    expect(window.page.locator("#live")).to_have_text("Live")
+    dead(Window(window.context), bus)
+    expect(window.page.get_by_role("region", name="Dead letters")).to_contain_text("1 could never be handled.")
+
+
 @pytest.mark.parametrize("window", [PHONE], indirect=True)
 def test_none_of_it_is_wider_than_a_phone(window: Window, bus: Nats) -> None:
     window.place(NOWHERE)
