@@ -66,7 +66,9 @@ def _answering(worker: Worker) -> Served:
     from unwind.dashboard import Dashboard  # noqa: PLC0415
     from unwind.http import About, create_app  # noqa: PLC0415
 
-    dashboard = Dashboard("Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES)
+    dashboard = Dashboard(
+        "Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES, trace_url=worker.trace_url
+    )
     created = create_app(
         About("Orders", version_of(PROGRAM), DESCRIPTION),
         worker.engine,
@@ -79,6 +81,7 @@ def _answering(worker: Worker) -> Served:
         bulk=worker.bulk,
         keys=worker.keys,
         pages=[dashboard.router],
+        tracing=worker.tracing,
     )
     page = "dashboard: {address}/, documentation: {address}/docs"
     return Served(created, worker.service.failed, page, dashboard.stop)
