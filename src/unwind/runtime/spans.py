@@ -53,6 +53,8 @@ _NOTES: Mapping[type, tuple[Direction | None, str]] = {
 """What happens within a span, and of which way it is; None: as the event says, else the saga's."""
 _TOLD = ("step", "direction", "attempt", "timed_out", "cause")
 """Of an event's fields those that go along."""
+_WHERE = ("step", "direction")
+"""Of these those that the span of a step has itself."""
 
 
 def is_milestone(event: e.Event) -> bool:
@@ -166,8 +168,11 @@ class _Story:
     def _note(self, event: e.Event) -> None:
         given, name = _NOTES[type(event)]
         direction = given or getattr(event, "direction", None)
-        span = self._open.get((getattr(event, "step", ""), direction), self._saga) if direction else self._saga
+        of_step = self._open.get((getattr(event, "step", ""), direction)) if direction else None
         told: dict[str, Any] = {each: value for each in _TOLD if (value := getattr(event, each, None))}
+        if of_step is not None:
+            told = {each: value for each, value in told.items() if each not in _WHERE}
+        span = of_step or self._saga
         if isinstance(event, e.StepRetried | e.UndoRetried):
             told["attempt"] = span.attributes["unwind.attempts"] = event.attempt.number
         if self._lives and isinstance(event, e.CompensationStarted):
