@@ -66,6 +66,15 @@ async def test_a_call_outside_of_any_trace_begins_one(traced: Shop, collector: C
     assert (call.trace_id, call.parent) == (saga["trace_id"], "")
 
 
+async def test_an_order_from_the_form_is_under_its_call_too(traced: Shop, collector: Collector) -> None:
+    order = {"customer_id": "customer-1", "product_id": "product-1", "quantity": "1", "price": "19.99"}
+    placed = await traced.http.post("/orders/new", data=order, headers={"Origin": "http://localhost"})
+    assert placed.status_code == 303, placed.text
+    saga = await traced.until(placed.headers["location"].rpartition("/")[2], "completed")
+    [call] = await heard(collector, 1, kind="server")
+    assert (call.trace_id, call.name) == (saga["trace_id"], "POST /orders/new")
+
+
 async def test_reads_are_told_of_only_where_their_caller_does(traced: Shop, collector: Collector) -> None:
     assert (await traced.http.get("/api/v1/sagas", headers={"traceparent": "nonsense"})).status_code == 200
     assert (await traced.http.get("/health")).status_code == 200

@@ -27,7 +27,7 @@ SIGNAL_ID = replace(
 )
 TRACEPARENT = Parameter(
     "traceparent",
-    "W3C trace context. It is carried into every command of the saga; one that is not valid is ignored.",
+    "W3C trace context: the saga and all its commands become part of that trace. One that is not valid is ignored.",
     {"type": "string"},
     place="header",
 )
