@@ -98,7 +98,7 @@ def test_what_is_undone_before_it_answered_ends_there() -> None:
 
 
 def test_of_a_saga_begun_outside_of_any_trace_its_own_span_is_the_root() -> None:
-    context = root_of("saga-1", sampled=True)
+    context = root_of("saga-1")
     spans = tree(STORIES["happy"]().log, str(context))
     assert (spans["trip"].parent, spans["trip"].context) == ("", context)
     assert spans["flight"].parent == context.span_id
@@ -190,4 +190,5 @@ def test_a_context_is_written_as_it_was_read() -> None:
     assert str(context) == CALLER
     assert context is not None
     assert context.sampled
-    assert not root_of("saga-1", sampled=False).sampled
+    assert context.recorded(False).flags == "00"
+    assert replace(context, flags="02").recorded(True).flags == "03", "other flags stay"

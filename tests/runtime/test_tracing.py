@@ -138,7 +138,7 @@ async def test_a_command_that_is_not_recorded_carries_its_steps_span_all_the_sam
 async def test_a_saga_begun_outside_of_any_trace_has_one_of_its_own_which_is_stored() -> None:
     watched = Watched(trip(booking("flight")))
     await whole(watched, traceparent="")
-    root = root_of("s", sampled=True)
+    root = root_of("s")
     [saga] = [span for span in watched.heard.spans if span.name == "trip"]
     assert (saga.context, saga.parent) == (root, "")
     assert watched.heard.asked == [(root.trace_id, None)]
@@ -150,7 +150,7 @@ async def test_whether_it_is_recorded_is_decided_when_it_begins() -> None:
     watched = Watched(trip(booking("flight")), samples=False)
     await whole(watched, traceparent="")
     assert watched.heard.spans == []
-    assert str(root_of("s", sampled=False)).encode() in watched.rig.scripted.units[0].head.events
+    assert str(root_of("s").recorded(False)).encode() in watched.rig.scripted.units[0].head.events
 
 
 @virtual

@@ -27,6 +27,11 @@ class TraceContext(Struct, frozen=True):
         """Whether the trace is recorded."""
         return bool(int(self.flags, 16) & _SAMPLED)
 
+    def recorded(self, sampled: bool) -> "TraceContext":
+        """The same, to be recorded or not. Other flags stay."""
+        flags = int(self.flags, 16)
+        return TraceContext(self.trace_id, self.span_id, f"{flags | _SAMPLED if sampled else flags & ~_SAMPLED:02x}")
+
     def of(self, span_id: str) -> "TraceContext":
         """Another span of the same trace."""
         return TraceContext(self.trace_id, span_id, self.flags)
@@ -47,7 +52,7 @@ def span_id_of(name: str) -> str:
     return blake2b(name.encode(), digest_size=8).hexdigest()
 
 
-def root_of(saga_id: str, *, sampled: bool) -> TraceContext:
+def root_of(saga_id: str) -> TraceContext:
     """For a saga that is begun outside of any trace: one of its own. Only such a context names the saga's own span."""
     trace_id = blake2b(saga_id.encode(), digest_size=16, person=b"trace").hexdigest()
-    return TraceContext(trace_id, span_id_of(saga_id), "01" if sampled else "00")
+    return TraceContext(trace_id, span_id_of(saga_id), "01")

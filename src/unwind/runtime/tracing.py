@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 
 from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import CodecError, UnavailableError
-from unwind.ports import Bus, Clock, Store
+from unwind.ports import Bus, Clock, Store, StoredStream
 from unwind.runtime.span import Attributes, Span, SpanSink
 from unwind.runtime.spans import is_milestone, spans_told
 from unwind.runtime.trace_context import TraceContext, read_context, root_of
@@ -33,6 +33,7 @@ PAUSE = 1_000_000
 """Microseconds after the store could not be read."""
 LAST_WORD = 1.0
 """Seconds that stopping waits for what is still to be told."""
+_NOTHING = StoredStream(None, ())
 
 
 class _Milestone(Struct, frozen=True, gc=False):
@@ -99,8 +100,8 @@ class Tracing:
 
     def root(self, saga_id: str) -> str:
         """The context of a saga that is begun outside of any trace."""
-        recorded = root_of(saga_id, sampled=True)
-        return str(root_of(saga_id, sampled=self.sink.samples(recorded.trace_id, None, "saga", "internal")))
+        root = root_of(saga_id)
+        return str(root.recorded(self.sink.samples(root.trace_id, None, "saga", "internal")))
 
     def saw(self, settled: Sequence[Decided]) -> None:
         """A batch has been committed. Returns at once."""
@@ -126,25 +127,25 @@ class Tracing:
                 await self._clock.sleep(PAUSE)
 
     async def _tell(self) -> None:
-        """One portion, each from its saga's whole log."""
+        """One portion, each from its saga's whole log, one after the other: the loop may go on between them."""
         portion = [self._waiting[index] for index in range(min(TOLD, len(self._waiting)))]
-        if portion and self._store is not None:
+        if self._store is not None and portion:
             sagas = dict.fromkeys((each.saga_id for each in portion), 0)
             streams = (await self._store.load(sagas, snapshots=False)).streams
             for each in portion:
-                stored = streams.get(each.saga_id)
-                try:
-                    events = (
-                        [event for _, data in stored.commits for event in SAGA_EVENTS.decode(data)] if stored else []
-                    )
-                except CodecError as error:
-                    log.warning("trace_not_told", saga_id=each.saga_id, error=str(error))
-                    continue
-                self.sink.emit(spans_told(events, each.known, each.now))
-        for _ in portion:
-            self._waiting.popleft()
+                self._tell_of(each, streams.get(each.saga_id, _NOTHING))
+                self._waiting.popleft()
+                await asyncio.sleep(0)
         if not self._waiting:
             self._news.clear()
+
+    def _tell_of(self, milestone: _Milestone, stored: StoredStream) -> None:
+        try:
+            events = [event for _, data in stored.commits for event in SAGA_EVENTS.decode(data)]
+        except CodecError as error:
+            log.warning("trace_not_told", saga_id=milestone.saga_id, error=str(error))
+            return
+        self.sink.emit(spans_told(events, milestone.known, milestone.now))
 
     def metrics(self) -> Iterator[Metric]:
         """What became of the spans so far."""
@@ -156,10 +157,9 @@ class Tracing:
 
     def called(self, caller: TraceContext | None, name: str) -> Call:
         """A call has come in; None: from outside of any trace."""
-        trace_id = self._chance(16) if caller is None else caller.trace_id
-        flags = "01" if self.sink.samples(trace_id, caller, name, "server") else "00"
-        parent = "" if caller is None else caller.span_id
-        return Call(TraceContext(trace_id, self._chance(8), flags), parent, self._now())
+        context = caller or TraceContext(self._chance(16), "", "00")
+        sampled = self.sink.samples(context.trace_id, caller, name, "server")
+        return Call(context.recorded(sampled).of(self._chance(8)), context.span_id, self._now())
 
     def answered(self, call: Call, name: str, attributes: Attributes, *, failed: bool) -> None:
         """It has been answered."""
