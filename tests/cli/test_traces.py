@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import Start
 from tests.cli.test_processes import PARTS, SERVICES, Open, Settings, Shop, new_database, opened
 from tests.eventually import eventually
 from tests.servers import nats
@@ -90,6 +91,33 @@ async def test_one_trace_leads_through_all_processes_and_across_a_worker_that_is
         metrics = shop.parts["worker"].http.get("/metrics").text
         assert 'unwind_spans_total{outcome="exported"}' in metrics
         assert 'unwind_spans_total{outcome="failed"} 0.0' in metrics
+
+
+async def test_what_waits_for_the_collector_goes_out_when_the_process_stops(start: Start, collector: Collector) -> None:
+    told = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+    server = start(**told, OTEL_SERVICE_NAME="shop")
+    location = str(server.http.post("/api/v1/orders", json=ORDER).headers["location"])
+
+    async def completed() -> bool | None:
+        return server.http.get(location).json()["status"] == "completed" or None
+
+    await eventually(completed, WITHIN)
+    assert collector.spans == []
+    assert server.stop()[0] == 0
+    assert {span.name for span in collector.spans} >= {"POST /api/v1/orders", "order_saga", *FORWARD}
+    assert {span.service for span in collector.spans} == {"shop"}
+
+
+async def test_a_collector_that_is_not_there_keeps_nobody_waiting(start: Start) -> None:
+    server = start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_BSP_SCHEDULE_DELAY="10")
+    location = str(server.http.post("/api/v1/orders", json=ORDER).headers["location"])
+
+    async def completed() -> bool | None:
+        return server.http.get(location).json()["status"] == "completed" or None
+
+    await eventually(completed, WITHIN)
+    code, errors = server.stop()
+    assert (code, "Traceback" in errors) == (0, False), errors
 
 
 def check_completed(spans: list[Collected], shown: Any) -> None:
