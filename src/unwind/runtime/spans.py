@@ -117,7 +117,7 @@ class _Story:
             direction, outcome = _OUTCOMES[kind]
             key: Key = (event.step, direction)  # type: ignore[union-attr]
             if key not in self._open:
-                self._saga.events.append(SpanEvent(f"{outcome} {direction}", event.at, {"step": key[0]}))
+                self._saga.events.append(SpanEvent(outcome, event.at, {"step": key[0], "direction": direction}))
             yield from self._close(key, event.at, outcome)
         elif isinstance(event, e.StepSettled):
             yield from self._close((event.step, "do"), event.at, _SETTLED[event.outcome])
