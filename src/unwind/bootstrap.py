@@ -55,6 +55,8 @@ log = structlog.get_logger("unwind.start")
 T = TypeVar("T")
 Role = Literal["all", "api", "worker"]
 """What a process does for sagas: everything; only begin, steer and show them; only carry them on."""
+_PROGRAMS: dict[Role, str] = {"all": "unwind", "api": "unwind-api", "worker": "unwind-worker"}
+"""What each is called in traces."""
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 5.0
@@ -144,9 +146,7 @@ async def open_worker(
         if statuses is not None:
             queries = CachedQueries(truth, statuses, clock, telemetry.work)
             store = AnnouncedStore(truth, statuses.committed)
-        plain, bus, tracing = await outside.traced_bus(
-            "unwind" if role == "all" else f"unwind-{role}", telemetry, truth
-        )
+        plain, bus, tracing = await outside.traced_bus(_PROGRAMS[role], telemetry, truth)
         databases = [await outside.participant_store(each) for each in embedded]
 
         async def start() -> tuple[Engine, Sweeper | None, Service]:

@@ -104,8 +104,9 @@ class Announcer:
         self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to tell."""
+        """Tell, and go on telling."""
         self._since = self._engine.loop.time.now()
+        await self._tell()
         self._telling = asyncio.create_task(self._tell_on(), name="presence")
 
     async def wait(self) -> None:
@@ -127,12 +128,15 @@ class Announcer:
 
     async def _tell_on(self) -> None:
         while True:
-            told = msgspec.json.encode(self.presence()).decode()
-            try:
-                await self._roster.announce(self._engine.worker, told)
-            except (UnavailableError, RejectedError) as error:
-                log.debug("presence_not_told", error=str(error))
             await self._clock.sleep(EVERY)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        told = msgspec.json.encode(self.presence()).decode()
+        try:
+            await self._roster.announce(self._engine.worker, told)
+        except (UnavailableError, RejectedError) as error:
+            log.debug("presence_not_told", error=str(error))
 
     def presence(self) -> Presence:
         """What it says now."""
