@@ -314,6 +314,7 @@ async def test_what_was_set_aside_as_it_came_goes_back_as_it_came(
 async def test_what_nobody_can_read_is_shown_as_it_is(bus: NatsBus, raw: Client, topic: str) -> None:
     member = await bus.subscribe(topic, "group")
     await raw.publish(place_of(topic).subject, b"\xff no batch")
+    await raw.flush()
     await bus.publish(topic, [message("sound")])
     assert ids(await member.fetch(1)) == ["sound"]
 
