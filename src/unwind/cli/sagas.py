@@ -12,6 +12,7 @@ from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, S
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path, segment
 from unwind.cli.shown import counts, fields, table, tell
+from unwind.cli.watch import watch
 
 MOST = 10_000
 """Sagas that `--all` lists at most."""
@@ -264,4 +265,5 @@ def _read(path: Path) -> str:
         fail(WRONG, f"--command-file {path} cannot be read: {error}")
 
 
+sagas.command()(watch)
 sagas.add_typer(bulk)
