@@ -1,6 +1,6 @@
 """Settings from the environment, read once by whoever starts a process; each mistake is told by the variable's name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -186,11 +186,16 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value.strip() for name, value in environment.items() if value.strip()}
 
 
-def _refuse_unknown(given: Mapping[str, str]) -> None:
-    for name in given:
+def unknown_settings(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables of our prefix that are none of ours, each with the one it is most like."""
+    for name in _given(environment):
         if name.startswith(_OWN) and name not in _OUR_NAMES:
-            near = get_close_matches(name, _OUR_NAMES, 1, 0)
-            raise SettingsError(f"{name}: there is no such setting; did you mean {near[0]}?")
+            yield name, get_close_matches(name, _OUR_NAMES, 1, 0)[0]
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    for name, near in unknown_settings(given):
+        raise SettingsError(f"{name}: there is no such setting; did you mean {near}?")
 
 
 def _deciding(given: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """Commands: what an application needs to be started from a terminal."""
 
+from unwind.cli.doctor import examine_and_tell
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.serve import Served, serve
@@ -11,6 +12,7 @@ __all__ = [
     "Served",
     "Settings",
     "complain",
+    "examine_and_tell",
     "keys",
     "migrate",
     "read_database",

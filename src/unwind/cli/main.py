@@ -6,6 +6,7 @@ import typer
 
 from unwind.cli.check import check
 from unwind.cli.circuits import circuits
+from unwind.cli.doctor import doctor
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
@@ -18,6 +19,7 @@ app.add_typer(keys)
 app.add_typer(sagas)
 app.command()(check)
 app.add_typer(circuits)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:
