@@ -14,6 +14,7 @@ from order_saga.application.context import show_context
 from order_saga.application.order_saga import order_saga
 from order_saga.audit import AuditError, render, render_json
 from order_saga.audit import audit as audit_books
+from order_saga.load import load
 from order_saga.settings import database_of, databases_of, read_services
 from unwind.bootstrap import Embedded, Worker, new_id, open_participants, open_worker
 from unwind.cli import Served, Settings, complain, examine_and_tell, keys, migrate, read_settings, version_of
@@ -30,6 +31,7 @@ READINESS = "readiness: {address}/readyz"
 app = typer.Typer(name=PROGRAM, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
+app.command()(load)
 
 
 class Service(StrEnum):

@@ -1,17 +1,24 @@
 """Commands: what an application needs to be started from a terminal."""
 
+from unwind.cli.api import DEFAULT_URL, call, credentials, wait_of
 from unwind.cli.doctor import examine_and_tell
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
+from unwind.cli.paths import AsJson, Url
 from unwind.cli.serve import Served, serve
 from unwind.cli.terminal import complain, version_of
 from unwind.settings import Database, Settings, read_database, read_settings
 
 __all__ = [
+    "DEFAULT_URL",
+    "AsJson",
     "Database",
     "Served",
     "Settings",
+    "Url",
+    "call",
     "complain",
+    "credentials",
     "examine_and_tell",
     "keys",
     "migrate",
@@ -19,4 +26,5 @@ __all__ = [
     "read_settings",
     "serve",
     "version_of",
+    "wait_of",
 ]
