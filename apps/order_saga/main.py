@@ -17,7 +17,20 @@ from order_saga.audit import audit as audit_books
 from order_saga.load import load
 from order_saga.settings import database_of, databases_of, read_services
 from unwind.bootstrap import Embedded, Worker, new_id, open_participants, open_worker
-from unwind.cli import Served, Settings, complain, examine_and_tell, keys, migrate, read_settings, version_of
+from unwind.cli import (
+    AsJson,
+    Drawn,
+    Format,
+    Served,
+    Settings,
+    complain,
+    draw,
+    examine_and_tell,
+    keys,
+    migrate,
+    read_settings,
+    version_of,
+)
 from unwind.cli import serve as serve_application
 
 PROGRAM = "order-saga"
@@ -28,10 +41,9 @@ DESCRIPTION = (
 READINESS = "readiness: {address}/readyz"
 
 # Plain tracebacks: the pretty ones may show the values of variables, and passwords are among them.
-app = typer.Typer(name=PROGRAM, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(name=PROGRAM, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
-app.command()(load)
 
 
 class Service(StrEnum):
@@ -189,3 +201,12 @@ def doctor(
     Nothing is made, migrated or written. Exits with 0 when nothing has failed, 1 when something has.
     """
     examine_and_tell(PROGRAM, os.environ, [order_saga], databases_of, strict=strict, as_json=as_json)
+
+
+@app.command()
+def diagram(form: Drawn = Format.MERMAID, as_json: AsJson = False) -> None:
+    """Draw the order saga: steps, kinds, timeouts and retries, and the way back, in which undos come in reverse."""
+    draw([order_saga], form, as_json=as_json)
+
+
+app.command()(load)

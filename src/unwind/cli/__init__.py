@@ -1,6 +1,7 @@
 """Commands: what an application needs to be started from a terminal."""
 
 from unwind.cli.api import DEFAULT_URL, call, credentials, wait_of
+from unwind.cli.diagram import Drawn, Format, draw
 from unwind.cli.doctor import examine_and_tell
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
@@ -13,12 +14,15 @@ __all__ = [
     "DEFAULT_URL",
     "AsJson",
     "Database",
+    "Drawn",
+    "Format",
     "Served",
     "Settings",
     "Url",
     "call",
     "complain",
     "credentials",
+    "draw",
     "examine_and_tell",
     "keys",
     "migrate",

@@ -121,10 +121,10 @@ def credentials() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def client() -> httpx.Client:
+def client(timeout: float = TIMEOUT) -> httpx.Client:
     """What calls are made with, as the environment says; where that makes no sense, it ends the program."""
     try:
-        return httpx.Client(timeout=TIMEOUT)
+        return httpx.Client(timeout=timeout)
     except (ValueError, ImportError, OSError) as error:
         fail(
             WRONG,

@@ -6,6 +6,7 @@ import typer
 
 from unwind.cli.check import check
 from unwind.cli.circuits import circuits
+from unwind.cli.diagram import diagram
 from unwind.cli.doctor import doctor
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
@@ -13,12 +14,13 @@ from unwind.cli.sagas import sagas
 from unwind.cli.terminal import version_of
 
 # Plain tracebacks: the pretty ones may show the values of variables, and keys and passwords are among them.
-app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False)
+app = typer.Typer(name="unwind", invoke_without_command=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
 app.add_typer(sagas)
 app.command()(check)
 app.add_typer(circuits)
+app.command()(diagram)
 app.command()(doctor)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from unwind.cli.api import DEFAULT_URL, WRONG, call, clean, fail, understood
 from unwind.cli.bulk import bulk
+from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path, segment
@@ -24,7 +25,7 @@ sagas = typer.Typer(
     no_args_is_help=True,
     help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
 )
-SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
+SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.", autocompletion=saga_ids)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")]
 Expect = Annotated[
     int | None, typer.Option("--expect", metavar="VERSION", help="Act only on this version of the saga.")

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from unwind.cli.api import DEFAULT_URL, WAIT, WRONG, Answer, NoAnswerError, ask, clean, client, fail, shown, understood
+from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
 from unwind.cli.paths import AsJson, Url, path
 from unwind.cli.shown import drawn
@@ -35,7 +36,9 @@ Show = Callable[[RenderableType], None]
 
 
 def watch(
-    saga_id: Annotated[str, typer.Argument(metavar="ID", help="The saga's id; without one, what is live.")] = "",
+    saga_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The saga's id; without one, what is live.", autocompletion=saga_ids)
+    ] = "",
     *,
     status: Status = None,
     definition: Definition = None,
