@@ -53,7 +53,7 @@ def test_each_step_tells_what_it_is_what_is_agreed_and_what_becomes_of_it_on_the
     assert told["pack"][0] == "command for each of parcels"
     assert told["boss"] == ("signal", "30 s, then turns round", "")
     assert told["late"] == ("signal", "30 s, then goes on", "")
-    assert told["go"] == ("command, pivot", "30 s, 1 attempt", "no way back from here")
+    assert told["go"] == ("command, pivot", "30 s, until it answers", "no way back from here")
     assert told["tell"] == ("command, retriable", "30 s, until it succeeds", "")
     assert told["note"] == ("record, retriable", "", "")
 

@@ -126,11 +126,14 @@ def _shape(plan: StepPlan) -> str:
     return f"{plan.shape} for each of {plan.each}" if plan.each else plan.shape
 
 
+_UNTIL = {Kind.PIVOT: "until it answers", Kind.RETRIABLE: "until it succeeds"}
+"""From the point of no return on, nothing is given up."""
+
+
 def _policy(plan: StepPlan) -> str:
     match plan.shape:
         case "command" | "action":
-            until = "until it succeeds" if plan.kind is Kind.RETRIABLE else _attempts(plan.retry.attempts)
-            return f"{spoken(plan.timeout)}, {until}"
+            return f"{spoken(plan.timeout)}, {_UNTIL.get(plan.kind) or _attempts(plan.retry.attempts)}"
         case "signal":
             return f"{spoken(plan.timeout)}, then {'goes on' if plan.on_timeout == 'skip' else 'turns round'}"
         case "sleep":
