@@ -11,8 +11,8 @@ from unwind.core.saga import Saga
 from unwind.core.steps import Kind
 from unwind.runtime.situation import spoken
 
-_WIDTH, _HEIGHT = 250, 96
-_ACROSS, _DOWN = 300, 142
+_WIDTH, _HEIGHT = 246, 96
+_ACROSS, _DOWN = 286, 142
 _MARGIN, _LINE, _TIP = 2, 20, 5
 _LONGEST = 32
 """Characters that fit into a line of a node."""
