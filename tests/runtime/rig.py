@@ -77,6 +77,8 @@ class ScriptedStore(MemoryStore):
         self.down = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.commit_takes: Callable[[], float] | None = None
+        """Seconds that a commit needs."""
         self.units: list[Unit] = []
 
     async def _called(self, what: str, *about: object) -> None:
@@ -94,6 +96,8 @@ class ScriptedStore(MemoryStore):
     async def commit(self, units: Sequence[Unit]) -> Committed:
         await self._called("commit", tuple(unit.head.stream for unit in units))
         await self.gate.wait()
+        if self.commit_takes is not None:
+            await asyncio.sleep(self.commit_takes())
         fault = self.faults.popleft() if self.faults else None
         if fault == "lost":
             raise UnavailableError("scripted: nothing was written")
