@@ -161,6 +161,12 @@ def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
     assert (code, found["store"]["verdict"], found["payment database"]["verdict"]) == (1, "failed", "failed")
 
 
+def test_a_place_that_cannot_even_be_looked_at_is_told(tmp_path: Path) -> None:
+    code, found = examined(app=order_saga, DATABASE_URL=f"sqlite:///{tmp_path}/{'x' * 300}")
+    assert (code, found["store"]["verdict"]) == (1, "failed")
+    assert "File name too long" in found["store"]["found"]
+
+
 def test_a_schema_that_is_behind_is_told_with_the_command_that_mends_it(tmp_path: Path) -> None:
     settings = {"UNWIND_DATA_DIR": str(tmp_path)}
     assert CliRunner().invoke(unwind, ["migrate", "up", "--to", "1"], env=without_ours(settings)).exit_code == 0

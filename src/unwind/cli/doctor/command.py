@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from unwind.bootstrap import open_to_read
 from unwind.cli.api import WRONG, fail
 from unwind.cli.definitions import FORM, find_definitions
 from unwind.cli.doctor.buses import examine_bus, examine_cache
@@ -97,6 +96,8 @@ async def _of_store(program: str, settings: Settings, definitions: Sequence[Saga
     usable, found = await examine_database(settings, program)
     if not usable:
         return found
+    from unwind.bootstrap import open_to_read
+
     try:
         async with open_to_read(settings) as store:
             found += await examine_living(store, definitions, lambda: time.time_ns() // 1_000)
@@ -108,7 +109,7 @@ async def _of_store(program: str, settings: Settings, definitions: Sequence[Saga
 
 
 async def _needing(check: str, examining: Any) -> list[Finding]:
-    """What is found; or which package is missing for it."""
+    """What is found; or which package is missing for it, or why the system does not let us look."""
     try:
         found: list[Finding] = await examining
     except ModuleNotFoundError as error:
@@ -116,4 +117,6 @@ async def _needing(check: str, examining: Any) -> list[Finding]:
         if extra is None:
             raise
         return [failed(check, f"it needs a package that is not installed: {error.name}", f"install unwind[{extra}]")]
+    except OSError as error:
+        return [failed(check, f"it cannot be looked at: {error}", "correct the setting, or what this user may do")]
     return found

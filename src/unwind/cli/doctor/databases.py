@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,21 +102,29 @@ def _of_sqlite(version: Version) -> Finding:
 
 
 async def _of_server(server: Server, variable: str) -> list[Finding]:
-    import asyncpg
-
-    from unwind.stores.postgres.connections import connect
-
     try:
-        connection = await connect(server.url.reveal, {"application_name": "unwind doctor"})
+        async with _connected(server) as connection:
+            return [finding async for finding in _of_connection(connection, server.place)]
     except UnwindError as error:
-        told = of_error("store", error)
-        return [failed("store", told.found, f"{told.advice} ({variable})")]
+        return [_of_unreached("store", error, variable)]
+
+
+@asynccontextmanager
+async def _connected(server: Server) -> "AsyncIterator[asyncpg.Connection]":
+    """Raises UnwindError when it cannot be reached or asked."""
+    from unwind.stores.postgres.connections import connect, translated
+
+    connection = await connect(server.url.reveal, {"application_name": "unwind doctor"})
     try:
-        return [finding async for finding in _of_connection(connection, server.place)]
-    except asyncpg.PostgresError as error:
-        return [failed("store", f"PostgreSQL at {server.place} refuses: {error}", f"correct {variable}, or the server")]
+        with translated():
+            yield connection
     finally:
         connection.terminate()
+
+
+def _of_unreached(check: str, error: UnwindError, variable: str) -> Finding:
+    told = of_error(check, error)
+    return failed(check, told.found, f"{told.advice} ({variable})")
 
 
 async def _of_connection(connection: "asyncpg.Connection", place: str) -> AsyncIterator[Finding]:
@@ -167,18 +175,12 @@ async def examine_participant(service: str, database: Database, variable: str) -
         disk = _of_disk(f"{service} disk", database)
         told = Finding(check, found.verdict, found.found, found.advice.replace("DATABASE_URL", variable))
         return [told, *([] if disk.verdict == "ok" else [disk])]
-    from unwind.stores.postgres.connections import connect
-
     try:
-        connection = await connect(database.url.reveal, {"application_name": "unwind doctor"})
+        async with _connected(database) as connection:
+            made = await connection.fetchval("select to_regclass('barrier') is not null")
+            replica = await connection.fetchval("select pg_is_in_recovery()")
     except UnwindError as error:
-        told = of_error(check, error)
-        return [failed(check, told.found, f"{told.advice} ({variable})")]
-    try:
-        made = await connection.fetchval("select to_regclass('barrier') is not null")
-        replica = await connection.fetchval("select pg_is_in_recovery()")
-    finally:
-        connection.terminate()
+        return [_of_unreached(check, error, variable)]
     if replica:
         return [failed(check, f"PostgreSQL at {database.place} is a replica", f"name the primary server in {variable}")]
     if made:
