@@ -51,4 +51,4 @@ def _rows(summary: Summary) -> Iterator[tuple[str, int, Latencies | None]]:
     for status, count in summary.ended.items():
         yield f"  {status}", count, None
     for status, count in summary.not_ended.items():
-        yield f"not ended: {status}", count, None
+        yield f"open: {status}", count, None

@@ -30,6 +30,7 @@ MOST = 100
 ENDS = {"completed": 0, "compensated": COMPENSATED}
 _LIVE = "pending,running,compensating,paused"
 _PERSON = "blocked"
+_TO_SECONDS = len("2030-01-01T09:00:00")
 
 Row = dict[str, Any]
 Show = Callable[[RenderableType], None]
@@ -139,7 +140,8 @@ def _tell_saga(answer: Answer, asking: _Asking, saga_id: str, show: Show | None)
     body, history = answer.body, asking(path(saga_id, "history")).body["history"]
     head = f"{body['saga_id']}  {body['definition']}  {body['status']}"
     reason = f"blocked at {body['blocked']['step']}: {body['blocked']['reason']}" if body["blocked"] else ""
-    table = drawn(history, "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+    rows = _briefly(history, "started_at", "completed_at")
+    table = drawn(rows, "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
     show(Group(*(Text(clean(line)) for line in (head, reason) if line), table))
 
 
@@ -183,7 +185,13 @@ def _drawn_list(rows: list[Row], *, more: bool) -> RenderableType:
         by_status[row["status"]] = by_status.get(row["status"], 0) + 1
     told = ", ".join(f"{count} {status}" for status, count in by_status.items()) or "none"
     head = Text(clean(told + (", and more that are older" if more else "")))
-    return Group(head, drawn(rows, "saga_id", "definition", "status", "started_at", "ended_at"))
+    brief = _briefly(rows, "started_at", "updated_at")
+    return Group(head, drawn(brief, "saga_id", "definition", "status", "started_at", "updated_at"))
+
+
+def _briefly(rows: list[Row], *instants: str) -> list[Row]:
+    """Instants to the second, by the clock that is UTC: a table has to fit."""
+    return [row | {name: row[name] and row[name][:_TO_SECONDS] for name in instants} for row in rows]
 
 
 # -------------------------------------------------------------------------------------------------------------- telling
