@@ -16,6 +16,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 from tests.eventually import eventually
+from tests.servers.collector import collecting
 from tests.test_deploy import BOARDS, DEPLOY, PROMETHEUS, ROOT, is_blocked, orders
 
 from unwind.runtime.telemetry import Telemetry
@@ -29,6 +30,8 @@ OF_PROMETHEUS = {"up": {"job", "process", "instance"}}
 ADDED = {"job", "process", "instance"}
 ALLOWED = {"definition", "step", "outcome", "le", "service", "revision"}
 EXAMPLE = {"definition": "order_saga", "__rate_interval": "1m"}
+
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 Exported = dict[str, set[str]]
 
@@ -56,13 +59,15 @@ def parsed() -> dict[str, list[Any]]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Names and labels of `/metrics` after a real run."""
-    return exported_by(asyncio.run(scraped(tmp_path_factory.mktemp("orders"))))
+    """Names and labels of `/metrics` after a real run, with traces."""
+    with collecting() as collector, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(COLLECTOR, collector.url)
+        return exported_by(asyncio.run(scraped(tmp_path_factory.mktemp("orders"), collector.url)))
 
 
-async def scraped(folder: Path) -> str:
+async def scraped(folder: Path, collector: str) -> str:
     """Orders that completed, were undone, and need a person."""
-    async with orders(folder) as client:
+    async with orders(folder, **{COLLECTOR: collector}) as client:
         customers = ("customer-1", "customer-card-down", "customer-broke", "customer-closed")
         [*_, stuck] = [await placed(client, customer) for customer in customers]
         await eventually(partial(is_blocked, client, f"/api/v1/sagas/{stuck}"), within=20)

@@ -8,10 +8,11 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.trips import Trip, booking, trip
-from tests.runtime.rig import Deed, Rig, Trace, at_once, reply, tell, virtual
+from tests.runtime.rig import Deed, Rig, Trace, at_once, elapsed, reply, tell, virtual
 
 from unwind.core.events import StepFailed, StepRetried
-from unwind.core.steps import Retry
+from unwind.core.groups import Parallel
+from unwind.core.steps import Command, CommandStep, Retry
 from unwind.ports import COMMANDS, REPLIES, Message, Move
 from unwind.runtime.limits import Limits
 from unwind.runtime.sweeper import Sweeper
@@ -148,6 +149,34 @@ async def test_one_batch_sends_one_publication_to_each_service() -> None:
     assert len(rig.bus.sent(COMMANDS + "agency")) == 100
 
 
+class Dine(Command, frozen=True, tag="kitchen.dine"):
+    """For another service."""
+
+
+class Dinner(CommandStep[Trip, Any]):
+    """A step of another service."""
+
+    name = "dinner"
+
+    def execute(self, context: Trip) -> Command:
+        return Dine()
+
+    def compensate(self, context: Trip) -> Command:
+        return Dine()
+
+
+@virtual
+async def test_a_service_for_which_the_bus_has_no_room_keeps_nothing_from_the_others() -> None:
+    both = trip(Parallel(booking("flight"), Dinner()))
+    rig = Rig(both)
+    rig.bus.full = {COMMANDS + "agency"}
+    engine = await rig.launch()
+    await engine.start(both, Trip())
+    await rig.until(lambda: rig.bus.sent(COMMANDS + "kitchen"))
+    assert engine.telemetry.work["follow_up_failed"] == 1
+    assert rig.bus.sent(COMMANDS + "agency") == []
+
+
 # ---------------------------------------------------------------------------------------------------------- wake-ups
 
 
@@ -252,7 +281,7 @@ async def test_what_a_batch_begins_and_ends_at_once_is_in_the_next_batch() -> No
     rig.scripted.commit_takes = lambda: chance.uniform(0.002, 0.004)
 
     async def client(number: int) -> None:
-        await asyncio.sleep(number * 20e-6)
+        await elapsed(number * 20e-6)
         for _ in range(4):
             await engine.execute(saga, Trip())
 

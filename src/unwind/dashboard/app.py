@@ -43,9 +43,13 @@ class Dashboard:
         routes: Sequence[HTTPRouteHandler] = (),
         links: Sequence[Link] = (),
         templates: BaseLoader | None = None,
+        trace_url: str = "",
     ) -> None:
-        """`routes`, `links` and `templates` are the application's own pages."""
-        pages, live = Pages(title, links, templates), Live()
+        """`routes`, `links` and `templates` are the application's own pages.
+
+        `trace_url` is where a trace is looked at, with `{trace_id}` in it; empty: nowhere.
+        """
+        pages, live = Pages(title, links, templates, trace_url), Live()
         self.stop = live.stop
         """Ends what is open: the process is about to stop."""
 

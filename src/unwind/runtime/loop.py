@@ -97,7 +97,7 @@ class Loop:
         self.outages = Outages(limits, telemetry.work)
         telemetry.more.append(lambda: self.outages.metrics(self.time.now()))
         telemetry.more.append(lambda: depths(self._inbox, self._intake, self._pool))
-        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put)
+        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put, telemetry.work)
 
     async def open(self) -> None:
         """Learn the store's time and join the consumers of replies."""

@@ -21,6 +21,7 @@ from unwind.ports import Query, SagaRow, StoredStream
 from unwind.runtime.families import child_id
 from unwind.runtime.history import History, tell
 from unwind.runtime.instants import instant, instant_or_none
+from unwind.runtime.trace_context import read_context
 
 
 class BlockedView(Struct, frozen=True):
@@ -76,6 +77,8 @@ class SagaView(Struct, frozen=True):
     left_undone: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, whatever the status says."""
     parked: ParkedView | None = None
+    trace_id: str | None = None
+    """The trace that it is part of, in 32 hexadecimal digits."""
 
 
 class SagaSummary(Struct, frozen=True):
@@ -140,6 +143,11 @@ class Queries:
         parked = await self._parked([row.id for row in page if row.status in LIVE])
         return SagaPage(tuple(_summary(row, parked.get(row.id)) for row in page), more)
 
+    async def newest(self, attribute: str, value: str) -> SagaSummary | None:
+        """The newest saga with that attribute, as its text is stored. Raises UnavailableError."""
+        rows = await self._store.find(Query(attributes=((attribute, value),), limit=1))
+        return _summary(rows[0], None) if rows else None
+
     async def _parked(self, saga_ids: Sequence[str]) -> dict[str, str]:
         """Of these sagas those that are parked, and at which participant: the rows do not know."""
         if not saga_ids:
@@ -193,7 +201,7 @@ def _events(stored: StoredStream) -> Iterator[Event]:
 
 def view(state: State) -> SagaView:
     """What a saga is, for people and tools."""
-    blocked = state.blocked
+    blocked, context = state.blocked, read_context(state.traceparent)
     return SagaView(
         saga_id=state.saga_id,
         status=state.shown_status,
@@ -212,6 +220,7 @@ def view(state: State) -> SagaView:
         children=tuple(RelativeView(child_id(state.saga_id, run.step), run.step) for run in state.runs if run.child),
         left_undone=state.left,
         parked=_parked(state),
+        trace_id=None if context is None else context.trace_id,
     )
 
 
