@@ -36,6 +36,15 @@ class Plan(msgspec.Struct, frozen=True):
     """Tells the orders of this run from all others."""
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """When an order was accepted."""
+
+    at: float
+    """By our own clock, monotonic, in seconds."""
+    earliest: datetime | None
+    """An instant by the server's clock before which its saga was not begun; None: it did not say."""
+
+
 class _Accepted(msgspec.Struct):
     saga_id: str
 
@@ -50,8 +59,8 @@ class Arrivals:
         self._tally = tally
         self._clock = clock
         self._slots = asyncio.Semaphore(plan.in_flight)
-        self.earliest: dict[str, datetime] = {}
-        """Accepted saga → an instant, by the server's clock, before which it was not begun."""
+        self.begun: dict[str, Begun] = {}
+        """By the id of the saga."""
 
     async def place(self, patience: float) -> None:
         """Send each order when its turn has come; repeat what the server puts off for up to `patience` seconds more."""
@@ -102,8 +111,9 @@ class Arrivals:
             return wait_of(response)
         now = self._clock()
         saga_id = msgspec.json.decode(response.content, type=_Accepted).saga_id
+        earliest = None
         if "Date" in response.headers:
-            at = parsedate_to_datetime(response.headers["Date"])
-            self.earliest[saga_id] = at - timedelta(seconds=now - sent) - _SLACK
+            earliest = parsedate_to_datetime(response.headers["Date"]) - timedelta(seconds=now - sent) - _SLACK
+        self.begun[saga_id] = Begun(now, earliest)
         self._tally.accept(saga_id, now - due)
         return None

@@ -108,7 +108,7 @@ async def _work(plan: Plan, url: str, wait: float, tally: Tally) -> None:
         def ended() -> bool:
             return placed and not tally.open
 
-        following = asyncio.create_task(Ends(http, tally, arrivals.earliest).follow(ended))
+        following = asyncio.create_task(Ends(http, tally, arrivals.begun, time.monotonic).follow(ended))
         try:
             await arrivals.place(wait)
             placed = True

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import httpx
 
+from order_saga.load.arrivals import Begun
 from order_saga.load.tally import Tally
 from unwind.cli import wait_of
 
 EVERY = 0.5
 """Seconds between two looks."""
-OLD = timedelta(seconds=10)
-"""After which an order is asked for by itself: one that stays must not make every look read all that came since."""
+OLD = 10.0
+"""Seconds after which an order is asked for by itself: one that stays must not make each look read all since then."""
 _AT_ONCE = 50
 """Of those, in one look."""
 _FEW = 10
@@ -24,11 +25,14 @@ _ENDED = "completed,compensated"
 class Ends:
     """Looks at what the run's orders have become."""
 
-    def __init__(self, http: httpx.AsyncClient, tally: Tally, earliest: Mapping[str, datetime]) -> None:
-        """`earliest` says, of accepted sagas, from when on each can be found."""
+    def __init__(
+        self, http: httpx.AsyncClient, tally: Tally, begun: Mapping[str, Begun], clock: Callable[[], float]
+    ) -> None:
+        """`begun` says when each was accepted, by `clock`, which is monotonic and in seconds."""
         self._http = http
         self._tally = tally
-        self._earliest = earliest
+        self._begun = begun
+        self._clock = clock
 
     async def follow(self, done: Callable[[], bool]) -> None:
         """Until `done` says so. A server that does not answer is asked again."""
@@ -44,15 +48,16 @@ class Ends:
 
     async def _look(self) -> None:
         waiting = list(self._tally.open)
-        known = [self._earliest[each] for each in waiting if each in self._earliest]
-        if not waiting:
-            return
-        border = max(known) - OLD if known and len(waiting) > _FEW else None
-        old = [each for each in waiting if border is None or self._earliest.get(each, border) <= border]
-        if len(old) < len(waiting) and border is not None:
-            await self._list(min(each for each in known if each > border))
-        for saga_id in old[:_AT_ONCE]:
+        young = [] if len(waiting) <= _FEW else [each for each in waiting if self._is_young(self._begun[each])]
+        since = [begun.earliest for begun in map(self._begun.__getitem__, young) if begun.earliest is not None]
+        if since:
+            await self._list(min(since))
+        listed = set(young)
+        for saga_id in [each for each in waiting if each not in listed][:_AT_ONCE]:
             await self._ask(saga_id)
+
+    def _is_young(self, begun: Begun) -> bool:
+        return begun.earliest is not None and self._clock() - begun.at < OLD
 
     async def _list(self, since: datetime) -> None:
         """What has ended of all that was begun since."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SCARCE = 1024**3
 LAST = 64 * 1024**2
 """Bytes that are free on a disk: below the first it is time to make room, below the last writing is about to fail."""
-_OLDEST = 130_000
-"""PostgreSQL 13, the first that tells transactions as the publisher asks for them."""
+_OLDEST = 140_000
+"""PostgreSQL 14, the oldest that its makers still mend."""
 
 
 async def examine_database(settings: Settings, program: str) -> tuple[bool, list[Finding]]:
@@ -135,7 +135,7 @@ async def _of_connection(connection: "asyncpg.Connection", place: str) -> AsyncI
     else:
         yield ok("store", f"PostgreSQL at {place}")
     if int(row["number"]) < _OLDEST:
-        yield failed("postgres", f"PostgreSQL {row['version']} is too old", "use 13 or newer")
+        yield failed("postgres", f"PostgreSQL {row['version']} is too old", "use 14 or newer")
     risky = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] == "off"]
     if risky:
         text = (
@@ -147,7 +147,7 @@ async def _of_connection(connection: "asyncpg.Connection", place: str) -> AsyncI
     missing = await connection.fetch(_RIGHTS)
     if missing:
         tables = ", ".join(f"{each['right'].lower()} on {each['name']}" for each in missing)
-        yield failed("rights", f"this user lacks {tables}", "grant it, as deploy/postgres does")
+        yield failed("rights", f"this user lacks {tables}", "as the owner of the tables, grant it to this user")
 
 
 _ABOUT = """
@@ -158,9 +158,11 @@ select current_setting('server_version') as version, current_setting('server_ver
 """
 _RIGHTS = """
 select name, "right"
-  from (values ('commits', 'SELECT'), ('commits', 'INSERT'), ('sagas', 'SELECT'), ('sagas', 'INSERT'),
-               ('sagas', 'UPDATE'), ('leases', 'INSERT'), ('cursors', 'UPDATE')) as needed (name, "right")
- where to_regclass(name) is not null and not has_table_privilege(name, "right")
+  from (values ('commits', 'SELECT,INSERT'), ('sagas', 'SELECT,INSERT,UPDATE'), ('snapshots', 'SELECT,INSERT,UPDATE'),
+               ('attributes', 'SELECT,INSERT'), ('leases', 'SELECT,INSERT,UPDATE,DELETE'),
+               ('cursors', 'SELECT,INSERT,UPDATE'), ('definitions', 'SELECT,INSERT')) as needed (name, rights),
+       unnest(string_to_array(rights, ',')) as "right"
+ where case when to_regclass(name) is not null then not has_table_privilege(name, "right") end
 """
 
 
