@@ -42,7 +42,7 @@ _POSTGRES = ("postgres", "postgresql")
 _NATS = ("nats", "tls")
 _REDIS = ("redis://", "rediss://")
 _REDIS_FORM = "use host:port, host:port/database or rediss://user@host:port"
-_OTLP = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SAMPLERS = (
     "parentbased_always_on",
@@ -314,7 +314,7 @@ def _bus(given: Mapping[str, str], nats: Server | None, redis: Redis | None) -> 
 
 def _traced(given: Mapping[str, str]) -> bool:
     """An endpoint switches it on. What the SDK would only warn of, and then do otherwise, is a mistake here."""
-    endpoint = next((name for name in _OTLP if name in given), None)
+    endpoint = next((name for name in OTLP_ENDPOINTS if name in given), None)
     off = given.get("OTEL_SDK_DISABLED", "").lower() == "true" or given.get("OTEL_TRACES_EXPORTER", "") == "none"
     if endpoint is None or off:
         return False

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +22,7 @@ from unwind.cli.doctor.living import examine_living
 from unwind.cli.main import app as unwind
 from unwind.stores.sqlite.store import SQLiteStore
 
+ROOT = Path(__file__).parents[2]
 SECRET = "geheim-und-lang"
 ORDER = "order_saga.application.order_saga:order_saga"
 CHANGED = """
@@ -144,6 +147,24 @@ def test_an_address_that_others_reach_needs_a_key_that_may_be_used(tmp_path: Pat
     run("keys", "revoke", key["id"])
     code, found = examined(**settings)
     assert (code, found["access"]["verdict"]) == (1, "failed")
+
+
+def test_a_collector_that_is_not_there_costs_traces_and_nothing_else(tmp_path: Path) -> None:
+    settings = {"UNWIND_DATA_DIR": str(tmp_path)}
+    code, found = examined(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **settings)
+    assert (code, found["traces"]["verdict"]) == (0, "warning")
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        place = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        assert verdicts(examined(OTEL_EXPORTER_OTLP_ENDPOINT=place, **settings)[1])["traces"] == "ok"
+    assert "traces" not in examined(**settings)[1]
+
+
+def test_each_check_is_documented_and_no_other() -> None:
+    sources = (ROOT / "src" / "unwind" / "cli" / "doctor").glob("*.py")
+    named = {name for file in sources for name in re.findall(r'\b(?:ok|warning|failed)\(\s*"(.+?)"', file.read_text())}
+    [table] = re.findall(r"\| check \| fails when \|\n(.*?)\n\n", (ROOT / "docs" / "cli.md").read_text(), re.DOTALL)
+    told = {name for row in table.splitlines() for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])}
+    assert named | {"migrations", "cache", "disk"} == told
 
 
 # ---------------------------------------------------------------------------------------------------- files

@@ -17,6 +17,7 @@ from unwind.cli.doctor.databases import examine_database, examine_participant
 from unwind.cli.doctor.environment import examine_settings
 from unwind.cli.doctor.findings import Finding, exit_code, failed, of_error, tell
 from unwind.cli.doctor.living import examine_access, examine_living
+from unwind.cli.doctor.traces import examine_traces
 from unwind.cli.terminal import EXTRAS
 from unwind.core.saga import Saga
 from unwind.errors import DefinitionError, SettingsError, UnwindError
@@ -84,6 +85,7 @@ async def _examine(
         _needing("store", _of_store(program, settings, definitions)),
         _needing("bus", examine_bus(settings)),
         _needing("cache", examine_cache(settings)),
+        _needing("traces", examine_traces(settings, environment)),
         *(
             _needing(f"{service} database", examine_participant(service, *where))
             for service, where in databases.items()
