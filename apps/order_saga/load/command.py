@@ -65,7 +65,8 @@ def load(
     Exits with 0 when every order was accepted and has ended, 1 when one was not or has not within --wait, 2 when the
     call makes no sense, 3 when nobody answers, 130 on Ctrl-C, after its report.
     """
-    call("GET", url, "/sagas", query={"limit": 1})  # ends here where nobody answers, or nobody lets us in
+    # Ends here where nobody answers, or nobody lets us in.
+    call("GET", url, "/sagas", query={"limit": 1}, program="order-saga")
     count = orders if orders is not None else max(1, round(rate * (seconds or SECONDS)))
     plan = Plan(rate, count, failing, in_flight, seconds, token_hex(4))
     summary = asyncio.run(_run(plan, url, wait, Console(stderr=True)))

@@ -52,8 +52,9 @@ def call(
     query: Mapping[str, Any] | None = None,
     body: bytes | None = None,
     key: str = "",
+    program: str = "unwind",
 ) -> Answer:
-    """Call the API at `url`. `body` is JSON; `key` the Idempotency-Key, empty for none.
+    """Call the API at `url`. `body` is JSON; `key` the Idempotency-Key, empty for none; `program` is who says it.
 
     Whatever is not a yes is said on stderr, and ends the program: 1 for a refusal, 2 for a URL that is none, 3 where
     nobody answers.
@@ -62,7 +63,7 @@ def call(
         with client() as opened:
             return ask(opened, method, url, path, query=query, body=body, key=key)
     except NoAnswerError as error:
-        fail(error.code, str(error))
+        fail(error.code, str(error), program)
 
 
 def ask(
@@ -174,9 +175,9 @@ def _advice(status: int) -> str:
     return "\n  UNWIND_API_KEY gives the key to be sent" if status == HTTPStatus.UNAUTHORIZED else ""
 
 
-def fail(code: int, message: str) -> NoReturn:
+def fail(code: int, message: str, program: str = "unwind") -> NoReturn:
     """Say what is wrong on stderr, and end the program."""
-    sys.stderr.write("\n".join(f"unwind: {clean(line)}" for line in message.splitlines()) + "\n")
+    sys.stderr.write("\n".join(f"{program}: {clean(line)}" for line in message.splitlines()) + "\n")
     raise SystemExit(code)
 
 
