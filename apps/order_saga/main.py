@@ -14,9 +14,23 @@ from order_saga.application.context import show_context
 from order_saga.application.order_saga import order_saga
 from order_saga.audit import AuditError, render, render_json
 from order_saga.audit import audit as audit_books
-from order_saga.settings import database_of, read_services
+from order_saga.load import load
+from order_saga.settings import database_of, databases_of, read_services
 from unwind.bootstrap import Embedded, Worker, new_id, open_participants, open_worker
-from unwind.cli import Served, Settings, complain, keys, migrate, read_settings, version_of
+from unwind.cli import (
+    AsJson,
+    Drawn,
+    Format,
+    Served,
+    Settings,
+    complain,
+    draw,
+    examine_and_tell,
+    keys,
+    migrate,
+    read_settings,
+    version_of,
+)
 from unwind.cli import serve as serve_application
 
 PROGRAM = "order-saga"
@@ -27,7 +41,7 @@ DESCRIPTION = (
 READINESS = "readiness: {address}/readyz"
 
 # Plain tracebacks: the pretty ones may show the values of variables, and passwords are among them.
-app = typer.Typer(name=PROGRAM, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(name=PROGRAM, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
 
@@ -180,3 +194,24 @@ def audit(
     typer.echo(render_json(report) if as_json else render(report))
     if not report.clean:
         raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings as seriously as failures.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Examine settings, databases, schema, bus, cache, clocks and live orders; say what to do where one is not right.
+
+    Nothing is made, migrated or written. Exits with 0 when nothing has failed, 1 when something has.
+    """
+    examine_and_tell(PROGRAM, os.environ, [order_saga], databases_of, strict=strict, as_json=as_json)
+
+
+@app.command()
+def diagram(form: Drawn = Format.MERMAID, as_json: AsJson = False) -> None:
+    """Draw the order saga: steps, kinds, timeouts and retries, and the way back, in which undos come in reverse."""
+    draw([order_saga], form, as_json=as_json)
+
+
+app.command()(load)

@@ -26,3 +26,11 @@ def read_services(environment: Mapping[str, str]) -> Mapping[str, Embedded]:
 def database_of(service: Embedded, settings: Settings) -> Database:
     """Where a service keeps its books."""
     return service.database or participant_file(settings, service.participant.service)
+
+
+def databases_of(environment: Mapping[str, str], settings: Settings) -> Mapping[str, tuple[Database, str]]:
+    """Where each service keeps its books, and which variable says so. Raises SettingsError."""
+    return {
+        name: (database_of(service, settings), f"{name.upper()}_DATABASE_URL")
+        for name, service in read_services(environment).items()
+    }

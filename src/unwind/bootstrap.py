@@ -226,13 +226,13 @@ def _parts(
 
 
 @asynccontextmanager
-async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
+async def open_to_read(settings: Settings) -> AsyncIterator[CountedStore]:
     """The store of others, to look into: nothing is made, migrated or written, and nothing is waited for.
 
     Raises SettingsError when it is not there or cannot be used as it is, UnavailableError when it does not answer.
     """
     database, variable = settings.database, settings.variables["database"]
-    store: Store
+    store: CountedStore
     with blamed_on(variable):
         if isinstance(database, Server):
             from unwind.stores.postgres.store import PostgresStore

@@ -42,7 +42,7 @@ _POSTGRES = ("postgres", "postgresql")
 _NATS = ("nats", "tls")
 _REDIS = ("redis://", "rediss://")
 _REDIS_FORM = "use host:port, host:port/database or rediss://user@host:port"
-_OTLP = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _SAMPLERS = (
     "parentbased_always_on",
@@ -229,11 +229,16 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value.strip() for name, value in environment.items() if value.strip()}
 
 
-def _refuse_unknown(given: Mapping[str, str]) -> None:
-    for name in given:
+def unknown_settings(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables of our prefix that are none of ours, each with the one it is most like."""
+    for name in _given(environment):
         if name.startswith(_OWN) and name not in _OUR_NAMES:
-            near = get_close_matches(name, _OUR_NAMES, 1, 0)
-            raise SettingsError(f"{name}: there is no such setting; did you mean {near[0]}?")
+            yield name, get_close_matches(name, _OUR_NAMES, 1, 0)[0]
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    for name, near in unknown_settings(given):
+        raise SettingsError(f"{name}: there is no such setting; did you mean {near}?")
 
 
 def _deciding(given: Mapping[str, str]) -> Mapping[str, str]:
@@ -309,7 +314,7 @@ def _bus(given: Mapping[str, str], nats: Server | None, redis: Redis | None) -> 
 
 def _traced(given: Mapping[str, str]) -> bool:
     """An endpoint switches it on. What the SDK would only warn of, and then do otherwise, is a mistake here."""
-    endpoint = next((name for name in _OTLP if name in given), None)
+    endpoint = next((name for name in OTLP_ENDPOINTS if name in given), None)
     off = given.get("OTEL_SDK_DISABLED", "").lower() == "true" or given.get("OTEL_TRACES_EXPORTER", "") == "none"
     if endpoint is None or off:
         return False

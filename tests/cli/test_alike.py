@@ -96,3 +96,8 @@ def test_runs_for_many_sagas_are_shown_and_stopped_too() -> None:
     assert others == {"/sagas/bulk/{run_id:str}", "/sagas/bulk/{run_id:str}/stop"}
     assert options("show", "bulk") >= {"url", "json"}
     assert options("stop", "bulk") >= {"reason", "url", "json"}
+
+
+def test_what_can_be_listed_can_be_watched() -> None:
+    paging = {"limit", "cursor", "all"}
+    assert options("list") - paging <= options("watch")

@@ -11,7 +11,7 @@ from tests.http.pages import Page, page_of
 from tests.http.test_dashboard import CLOSED, HOSTILE
 from tests.http.test_sagas import placed
 
-from order_saga.order_form import ROADS
+from order_saga.roads import ROADS
 
 ROOT = Path(__file__).parents[2]
 FROM_US = {"Origin": "http://localhost"}

@@ -74,7 +74,7 @@ async def test_shares_are_of_the_sagas_that_ended_last(shop: Shop) -> None:
     await ended(shop, BROKE, "compensated")
     page = await opened(shop, "/definitions")
     assert "Shares are of the 4 sagas that ended last" in page.text
-    assert "100 % done, 25 % undone" in page.text
+    assert "100 % 4 of 4 25 % 1" in page.text
     assert "75 % 3 of 4" in page.text
     assert "1 refused" in page.text
 

@@ -20,12 +20,28 @@ TIMEOUT = 30.0
 """Seconds."""
 
 
+WAIT = 1.0
+"""Seconds until a question is repeated that the server has put off without saying for how long."""
+_LONGEST_WAIT = 60.0
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What the API said."""
 
     text: str
     """To the letter."""
     body: Any
+
+
+class NoAnswerError(Exception):
+    """A call that came to nothing: the text says why, and what to do."""
+
+    def __init__(self, code: int, text: str, wait: float | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        """To exit with."""
+        self.wait = wait
+        """Seconds after which the same may be tried again; None: that would change nothing."""
 
 
 def call(
@@ -36,37 +52,69 @@ def call(
     query: Mapping[str, Any] | None = None,
     body: bytes | None = None,
     key: str = "",
+    program: str = "unwind",
 ) -> Answer:
-    """Call the API at `url`. `body` is JSON; `key` the Idempotency-Key, empty for none.
+    """Call the API at `url`. `body` is JSON; `key` the Idempotency-Key, empty for none; `program` is who says it.
 
     Whatever is not a yes is said on stderr, and ends the program: 1 for a refusal, 2 for a URL that is none, 3 where
     nobody answers.
     """
+    try:
+        with client() as opened:
+            return ask(opened, method, url, path, query=query, body=body, key=key)
+    except NoAnswerError as error:
+        fail(error.code, str(error), program)
+
+
+def ask(
+    http: httpx.Client,
+    method: str,
+    url: str,
+    path: str,
+    *,
+    query: Mapping[str, Any] | None = None,
+    body: bytes | None = None,
+    key: str = "",
+) -> Answer:
+    """As `call`, for those who ask again and again. Raises NoAnswerError."""
     base = f"{url.rstrip('/')}/api/v1"
     headers = ({"Content-Type": "application/json"} if body is not None else {}) | (
         {"Idempotency-Key": key} if key else {}
     )
-    headers |= _credentials()
+    headers |= credentials()
     given = {name: value for name, value in (query or {}).items() if value is not None}
     try:
-        with _client() as client:
-            response = client.request(method, base + path, params=given, content=body, headers=headers)
+        response = http.request(method, base + path, params=given, content=body, headers=headers)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-        fail(WRONG, f"{shown(url)!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL")
+        text = f"{shown(url)!r} is no address of an HTTP server ({error}); correct --url, or UNWIND_URL"
+        raise NoAnswerError(WRONG, text) from error
     except httpx.TransportError as error:
-        fail(SILENT, _silence(error, method, url))
-    except httpx.DecodingError:
-        fail(REFUSED, f"{shown(url)} answered what cannot be decoded; is it the right server?")
+        raise NoAnswerError(SILENT, _silence(error, method, url), WAIT) from error
+    except httpx.DecodingError as error:
+        text = f"{shown(url)} answered what cannot be decoded; is it the right server?"
+        raise NoAnswerError(REFUSED, text) from error
     try:
         decoded = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = None
     if not response.is_success or not isinstance(decoded, dict):
-        fail(REFUSED, _refusal(response.status_code, decoded, url) + _advice(response.status_code))
+        text = _refusal(response.status_code, decoded, url) + _advice(response.status_code)
+        raise NoAnswerError(REFUSED, text, wait_of(response))
     return Answer(response.text, decoded)
 
 
-def _credentials() -> dict[str, str]:
+def wait_of(response: httpx.Response) -> float | None:
+    """Seconds after which the server wants to be asked again; None: what it said is final."""
+    if response.status_code not in {HTTPStatus.TOO_MANY_REQUESTS, *_PASSING}:
+        return None
+    said = response.headers.get("Retry-After", "")
+    return min(float(said), _LONGEST_WAIT) if said.isascii() and said.isdigit() else WAIT
+
+
+_PASSING = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+
+
+def credentials() -> dict[str, str]:
     """The API key of the environment, which is never shown."""
     key = os.environ.get("UNWIND_API_KEY", "").strip()
     if not (key.isascii() and key.isprintable()):
@@ -74,9 +122,10 @@ def _credentials() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _client() -> httpx.Client:
+def client(timeout: float = TIMEOUT) -> httpx.Client:
+    """What calls are made with, as the environment says; where that makes no sense, it ends the program."""
     try:
-        return httpx.Client(timeout=TIMEOUT)
+        return httpx.Client(timeout=timeout)
     except (ValueError, ImportError, OSError) as error:
         fail(
             WRONG,
@@ -126,9 +175,9 @@ def _advice(status: int) -> str:
     return "\n  UNWIND_API_KEY gives the key to be sent" if status == HTTPStatus.UNAUTHORIZED else ""
 
 
-def fail(code: int, message: str) -> NoReturn:
+def fail(code: int, message: str, program: str = "unwind") -> NoReturn:
     """Say what is wrong on stderr, and end the program."""
-    sys.stderr.write("\n".join(f"unwind: {clean(line)}" for line in message.splitlines()) + "\n")
+    sys.stderr.write("\n".join(f"{program}: {clean(line)}" for line in message.splitlines()) + "\n")
     raise SystemExit(code)
 
 

@@ -1,6 +1,5 @@
 """The `sagas bulk` commands: one act on many sagas, shown and asked about before, followed until it has ended."""
 
-import sys
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, S
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path
 from unwind.cli.shown import amounts, counts, table, tell
+from unwind.cli.terminal import said_yes
 
 LOOK = 0.5
 """Seconds between two looks at a run."""
@@ -163,18 +163,9 @@ def _confirmed(preview: dict[str, Any], expected: int | None) -> int:
     """How many sagas somebody has said yes to. Ends the program where nobody has."""
     _previewed(preview, err=True)
     count = int(preview["applies_to"])
-    if count and not _said_yes(f"{str(preview['action']).capitalize()} {count} sagas?"):
+    if count and not said_yes(f"{str(preview['action']).capitalize()} {count} sagas?"):
         fail(REFUSED, "nothing was done; --yes acts without asking")
     return count if expected is None else expected
-
-
-def _said_yes(question: str) -> bool:
-    """Asked on stderr, all of it: stdout is for the answer. Where nobody is there to say so, it is a no."""
-    typer.echo(f"{question} [y/N] ", err=True, nl=False)
-    said = sys.stdin.readline()
-    if not said.endswith("\n"):
-        typer.echo(err=True)
-    return said.strip().lower() in {"y", "yes"}
 
 
 def _follow(url: str, run_id: str, *, as_json: bool) -> None:

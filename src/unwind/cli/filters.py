@@ -6,9 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from unwind.cli.api import WRONG, fail
+from unwind.cli.completion import definitions, statuses
 
-Status = Annotated[list[str] | None, typer.Option("--status", help="Only these; repeat it.")]
-Definition = Annotated[str | None, typer.Option("--definition", help="Only sagas of this definition.")]
+Status = Annotated[list[str] | None, typer.Option("--status", help="Only these; repeat it.", autocompletion=statuses)]
+Definition = Annotated[
+    str | None, typer.Option("--definition", help="Only sagas of this definition.", autocompletion=definitions)
+]
 StartedFrom = Annotated[str | None, typer.Option("--from", help="Started at this instant or later (RFC 3339).")]
 StartedTo = Annotated[str | None, typer.Option("--to", help="Started before this instant (RFC 3339).")]
 Attributes = Annotated[

@@ -7,6 +7,8 @@ import typer
 from unwind.cli.check import check
 from unwind.cli.circuits import circuits
 from unwind.cli.dead_letters import dead_letters
+from unwind.cli.diagram import diagram
+from unwind.cli.doctor import doctor
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
@@ -14,7 +16,7 @@ from unwind.cli.terminal import version_of
 from unwind.cli.workers import workers
 
 # Plain tracebacks: the pretty ones may show the values of variables, and keys and passwords are among them.
-app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False)
+app = typer.Typer(name="unwind", invoke_without_command=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
 app.add_typer(sagas)
@@ -22,6 +24,8 @@ app.command()(check)
 app.add_typer(circuits)
 app.add_typer(dead_letters)
 app.add_typer(workers)
+app.command()(diagram)
+app.command()(doctor)
 
 
 def _show_version(wanted: bool) -> None:

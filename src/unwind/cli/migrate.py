@@ -2,27 +2,30 @@
 
 import asyncio
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from unwind.cli.terminal import complain
+from unwind.cli.terminal import complain, said_yes
 from unwind.errors import SettingsError
 from unwind.settings import Database, read_settings
 from unwind.stores.migrations.revisions import Way
 
-BEHIND = 1
+BEHIND, UNWANTED = 1, 1
+"""Exit codes."""
 
 migrate = typer.Typer(
     name="migrate",
     no_args_is_help=True,
     help="Show or change the version of the database's schema. DATABASE_URL says which database.",
 )
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 To = Annotated[int | None, typer.Option("--to", min=0, metavar="N", help="The version to come to.")]
 
 
 @migrate.command()
-def status(context: typer.Context) -> None:
+def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     """Show which version the database has.
 
     Exits with 0 when it is the newest, 1 when it is behind (or the server does not answer), 2 when the database cannot
@@ -37,18 +40,23 @@ def status(context: typer.Context) -> None:
         version = asyncio.run(version_of(database))
     known = revisions(schema_of(database))
     behind = version < len(known)
-    typer.echo(
-        f"{shown(database)}: schema {version} of {len(known)}"
-        + (f", behind; run: {program} migrate up" if behind else ", the newest")
-    )
-    for revision in known:
-        typer.echo(f"  {revision.id}  {revision.name:<40}  {'applied' if revision.number <= version else 'to come'}")
+    if as_json:
+        told = [{"id": each.id, "name": each.name, "applied": each.number <= version} for each in known]
+        _print({"database": shown(database), "schema": version, "newest": len(known), "migrations": told})
+    else:
+        typer.echo(
+            f"{shown(database)}: schema {version} of {len(known)}"
+            + (f", behind; run: {program} migrate up" if behind else ", the newest")
+        )
+        for revision in known:
+            state = "applied" if revision.number <= version else "to come"
+            typer.echo(f"  {revision.id}  {revision.name:<40}  {state}")
     if behind:
         raise typer.Exit(BEHIND)
 
 
 @migrate.command()
-def up(context: typer.Context, to: To = None) -> None:
+def up(context: typer.Context, to: To = None, *, as_json: AsJson = False) -> None:
     """Bring the database to the newest version, each migration in a transaction of its own.
 
     Who migrates the same database at the same time waits. Exits with 0 when it is there, 1 when the server does not
@@ -66,7 +74,7 @@ def up(context: typer.Context, to: To = None) -> None:
         version = asyncio.run(version_of(database))
         if target < version:
             raise SettingsError(f"--to: the database has schema {version}; to go back to {target}, use down")
-        _move(database, "up", version, target)
+        _move(database, "up", version, target, as_json=as_json)
 
 
 @migrate.command()
@@ -74,6 +82,8 @@ def down(
     context: typer.Context,
     to: To = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask: what is lost is lost.")] = False,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Take the database back by one version, or to --to; 0 removes everything.
 
@@ -88,33 +98,47 @@ def down(
         if target > version:
             raise SettingsError(f"--to: the database has schema {version}; to come to {target}, use up")
     if target < version and not yes:
-        typer.echo(f"{shown(database)}: back from schema {version} to {target}, and what it held is lost.")
-        typer.confirm("Go on? (--yes does not ask)", abort=True)
+        typer.echo(f"{shown(database)}: back from schema {version} to {target}, and what it held is lost.", err=True)
+        if not said_yes("Go on? (--yes does not ask)"):
+            raise typer.Exit(UNWANTED)
     with complain(_program(context)):
-        _move(database, "down", version, target)
+        _move(database, "down", version, target, as_json=as_json)
 
 
 @migrate.command()
 def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A few words, such as add_priorities.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Begin a migration of Unwind itself: the next pair of SQL files for each dialect, in a checkout of its sources."""
     from unwind.stores.migrations.create import create as write
 
     with complain(_program(context)):
-        for file in write(name):
-            typer.echo(os.path.relpath(file))
+        files = [os.path.relpath(file) for file in write(name)]
+    if as_json:
+        _print({"files": files})
+        return
+    for file in files:
+        typer.echo(file)
 
 
-def _move(database: Database, way: Way, version: int, target: int) -> None:
+def _move(database: Database, way: Way, version: int, target: int, *, as_json: bool) -> None:
     from unwind.stores.migrations.databases import migrate, shown
 
-    if version == target:
+    if version != target:
+        asyncio.run(migrate(database, way, target))
+    if as_json:
+        _print({"database": shown(database), "from": version, "to": target})
+    elif version == target:
         typer.echo(f"{shown(database)}: schema {version} already")
-        return
-    asyncio.run(migrate(database, way, target))
-    typer.echo(f"{shown(database)}: schema {version} → {target}")
+    else:
+        typer.echo(f"{shown(database)}: schema {version} → {target}")
+
+
+def _print(told: dict[str, Any]) -> None:
+    typer.echo(msgspec.json.encode(told).decode())
 
 
 def _database() -> Database:

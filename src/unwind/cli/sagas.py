@@ -8,10 +8,12 @@ import typer
 
 from unwind.cli.api import DEFAULT_URL, WRONG, call, clean, fail, understood
 from unwind.cli.bulk import bulk
+from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path, segment
 from unwind.cli.shown import counts, fields, table, tell
+from unwind.cli.watch import watch
 
 MOST = 10_000
 """Sagas that `--all` lists at most."""
@@ -23,7 +25,7 @@ sagas = typer.Typer(
     no_args_is_help=True,
     help="Look at sagas and steer them, over the HTTP API. UNWIND_URL says where it is.",
 )
-SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.")]
+SagaId = Annotated[str, typer.Argument(metavar="ID", help="The saga's id.", autocompletion=saga_ids)]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the saga's history.")]
 Expect = Annotated[
     int | None, typer.Option("--expect", metavar="VERSION", help="Act only on this version of the saga.")
@@ -264,4 +266,5 @@ def _read(path: Path) -> str:
         fail(WRONG, f"--command-file {path} cannot be read: {error}")
 
 
+sagas.command()(watch)
 sagas.add_typer(bulk)

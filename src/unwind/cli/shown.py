@@ -37,10 +37,15 @@ def table(rows: list[dict[str, Any]], *columns: str) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=10_000)
+    console.print(drawn(rows, *columns))
+
+
+def drawn(rows: list[dict[str, Any]], *columns: str) -> Table:
+    """The same, to be put somewhere."""
     shown = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*_cells(row, columns))
-    console.print(shown)
+    return shown
 
 
 def counts(body: dict[str, Any], *, err: bool = False) -> None:

@@ -46,3 +46,13 @@ def version_of(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "0+source"
+
+
+def said_yes(question: str) -> bool:
+    """Asked on stderr, all of it: stdout is for the answer. Where nobody is there to say so, it is a no."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    said = sys.stdin.readline()
+    if not said.endswith("\n"):
+        sys.stderr.write("\n")
+    return said.strip().lower() in {"y", "yes"}

@@ -82,6 +82,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     place_of(REPLIES).stream: _QUEUE,
     place_of(DEAD).stream: _ARCHIVE,
 }
+_TOPICS = (COMMANDS, REPLIES, EVENTS, DEAD)
 _SHAPE = ("subjects", "retention", "discard")
 """What must be as we say."""
 _CERTAIN = 3_000_000
@@ -99,6 +100,7 @@ class _Problem(Struct):
 class _State(Struct):
     last_seq: int = 0
     messages: int = 0
+    bytes: int = 0
 
 
 class _Delivered(Struct):
@@ -140,6 +142,17 @@ class _Answer(Struct):
     total: int = 0
 
 
+class Looked(Struct, frozen=True):
+    """A stream that is there."""
+
+    unfit: tuple[str, ...]
+    """What of it is not as we need it."""
+    stored: int
+    """Bytes."""
+    most: int
+    """Bytes that it may store; without a bound negative."""
+
+
 class _Silence(Struct, frozen=True):
     """Of a stream: its last sequence when it began, and when that was."""
 
@@ -160,6 +173,13 @@ class RefusedError(UnavailableError):
 
 _answer = msgspec.json.Decoder(_Answer)
 _encode = msgspec.json.Encoder().encode
+
+
+def _wanted(place: Place) -> dict[str, Any]:
+    """A stream as we make it."""
+    subject = ".".join(place.subject.split(".")[:2])
+    kind = _KINDS.get(place.stream, _NEWS)
+    return {"name": place.stream, "subjects": [subject, f"{subject}.>"], "storage": "file", **kind}
 
 
 class Streams:
@@ -188,14 +208,27 @@ class Streams:
 
     async def furnish_all(self) -> None:
         """The streams that every installation has. Raises SettingsError as `furnish`."""
-        for topic in (COMMANDS, REPLIES, EVENTS, DEAD):
+        for topic in _TOPICS:
             await self.furnish(place_of(topic))
+
+    async def look(self) -> Mapping[str, Looked | None]:
+        """The same streams as they are, by name; None: not there. Nothing is made or changed."""
+        return {place.stream: await self._look(place) for place in map(place_of, _TOPICS)}
+
+    async def _look(self, place: Place) -> Looked | None:
+        try:
+            info = await self._call(f"STREAM.INFO.{place.stream}")
+        except RefusedError as error:
+            if error.number == NO_STREAM:
+                return None
+            raise
+        wanted = _wanted(place)
+        unfit = tuple(key for key in _SHAPE if info.config.get(key) != wanted[key])
+        return Looked(unfit, info.state.bytes, info.config.get("max_bytes", -1))
 
     async def furnish(self, place: Place) -> None:
         """Make the stream where it is missing. Raises SettingsError: one of this name cannot be made to fit."""
-        subject = ".".join(place.subject.split(".")[:2])
-        wanted = {"name": place.stream, "subjects": [subject, f"{subject}.>"], "storage": "file"}
-        wanted |= _KINDS.get(place.stream, _NEWS)
+        wanted = _wanted(place)
         try:
             await self._call(f"STREAM.CREATE.{place.stream}", wanted)
         except RefusedError as error:
