@@ -155,6 +155,8 @@ class Query(Struct, frozen=True):
     """Only sagas that are bound to this revision and have not ended."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Names and values; a saga has all of them."""
+    text: str = ""
+    """Only sagas whose id, correlation id or value of some attribute begins with this, to the letter."""
 
 
 class Store(Protocol):

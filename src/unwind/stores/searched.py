@@ -1,11 +1,22 @@
-"""Which of several attributes a database looks up first; the others are compared row by row."""
+"""How a database looks for sagas: by which of several attributes, and along which stretch of an index by a text."""
 
 from collections.abc import Sequence
 
 Pair = tuple[str, str]
+_LAST = "\U0010ffff"
 
 
 def rarest_first(attributes: Sequence[Pair]) -> tuple[Pair, list[Pair]]:
     """The attribute to look up, and the others: a long value, such as an id, is had by fewer sagas than a short one."""
     first, *others = sorted(attributes, key=lambda pair: len(pair[1]), reverse=True)
     return first, others
+
+
+def stretch(text: str) -> tuple[str, str]:
+    """What begins with `text`, which is not empty: from here (inclusive) to there (exclusive), by code points."""
+    kept = text.rstrip(_LAST)
+    if not kept:
+        return text, _LAST * (len(text) + 1)
+    following = ord(kept[-1]) + 1
+    # Between the two no text can be stored: halves of surrogates.
+    return text, kept[:-1] + chr(0xE000 if following == 0xD800 else following)
