@@ -1,6 +1,7 @@
-"""The dashboard over many live sagas: how long its lists take, how large its first page is, how often it tells of news.
+"""The dashboard over many live sagas: how long its lists take, how large pages are, how often one is told of news.
 
-`python -m benchmarks.dashboard SAGAS` is the process that is asked: it fills its store, then begins a few sagas a second.
+`python -m benchmarks.dashboard SAGAS` is the process that is asked: it fills its store, then begins
+some sagas a second.
 """
 
 import asyncio
@@ -8,7 +9,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -34,6 +35,7 @@ AT_A_TIME = 500
 LISTENED = 10.0
 """Seconds for which news are counted."""
 PATHS = (
+    "/",
     "/sagas",
     "/sagas?status=running",
     "/sagas?status=running&status=blocked&definition=waiting",
@@ -69,7 +71,7 @@ class Approve(SignalStep[Case, None]):
     timeout = timedelta(days=7)
 
 
-FOUND_BY = {
+FOUND_BY: Mapping[str, Attribute[Case, Any]] = {
     "customer": Attribute(str, lambda case: case.customer),
     "total": Attribute(int, lambda case: case.total, amount=True),
 }

@@ -124,10 +124,31 @@ async def test_the_list_comes_page_by_page_and_each_saga_once(shop: Shop) -> Non
 
 async def test_a_saga_is_found_by_its_id(shop: Shop) -> None:
     saga_id = await placed(shop)
-    response = await shop.http.get(f"/sagas?id={saga_id}")
+    response = await shop.http.get(f"/sagas?text={saga_id}&definition=")
     assert (response.status_code, response.headers["location"]) == (303, f"/sagas/{saga_id}")
-    page = await opened(shop, "/sagas?id=%3Cb%3Enope")
-    assert "There is no saga with the id <b>nope" in page.text
+    page = await opened(shop, "/sagas?text=%3Cb%3Enope")
+    assert "No saga fits." in page.text
+    assert page.fields["text"] == "<b>nope"
+    assert f"/sagas/{saga_id}" in (await opened(shop, f"/sagas?text={saga_id}&definition=order_saga")).links
+
+
+async def test_sagas_are_found_by_what_their_order_or_an_attribute_begins_with(shop: Shop) -> None:
+    order = (await shop.order()).json()
+    other = await placed(shop, BROKE)
+    for text, found in (
+        (order["order_id"], True),
+        (order["order_id"][:30], True),
+        ("customer-1", True),
+        ("ustomer", False),
+    ):
+        page = await opened(shop, f"/sagas?text={text}")
+        assert (f"/sagas/{order['saga_id']}" in page.links) is found
+        assert f"/sagas/{other}" not in page.links
+    both = await opened(
+        shop, "/sagas?text=customer-&status=running&status=completed&status=compensated&status=compensating"
+    )
+    assert {f"/sagas/{order['saga_id']}", f"/sagas/{other}"} <= set(both.links)
+    assert "2 sagas fit." in both.text
 
 
 @pytest.mark.parametrize(
@@ -141,6 +162,8 @@ async def test_a_saga_is_found_by_its_id(shop: Shop) -> None:
         "attribute=nope&value=1",
         "attribute=total&value=many",
         "definition=%00",
+        "text=%00",
+        "text=" + "x" * 300,
         "definition=" + "x" * 300,
     ],
 )

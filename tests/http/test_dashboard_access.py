@@ -68,7 +68,11 @@ def test_pages_need_read_acts_operate_the_form_of_orders_start() -> None:
         ("GET", "/orders/new"),
         ("POST", "/orders/new"),
     }
-    assert {each for each, scope in said.items() if scope == "operate"} == {("POST", "/sagas/{saga_id}/acts/{act}")}
+    assert {each for each, scope in said.items() if scope == "operate"} == {
+        ("POST", "/sagas/{saga_id}/acts/{act}"),
+        ("POST", "/bulk/{action}"),
+        ("POST", "/bulk/runs/{run_id}/stop"),
+    }
 
 
 @pytest.mark.parametrize(("path", "method", "needed"), [each for each in PAGES if "/live/" not in each[0]])

@@ -19,7 +19,8 @@ FILL = """
 insert into commits (stream_id, version, category, count, events, recorded_at)
 select 's' || n / 5, n % 5 + 1, 'saga', 1, '', n from generate_series(1, 20000) n;
 insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at)
-select 's' || n, 'r', 'd', case n % 9 when 0 then 'running' else 'completed' end, case n % 9 when 0 then n end, 'c' || n, n, n
+select 's' || n, 'r', 'd', case n % 9 when 0 then 'running' else 'completed' end, case n % 9 when 0 then n end,
+       'c', n, n
   from generate_series(1, 4000) n;
 insert into snapshots (stream_id, version, codec, checksum, data)
 select 's' || n, 5, 1, 1, '' from generate_series(1, 4000) n;

@@ -271,7 +271,19 @@ async def test_a_file_that_is_opened_to_read_is_read_while_another_writes_it_and
 
 # --------------------------------------------------------------------------------------------------------------- plans
 
-TABLES = ("commits", "sagas", "snapshots", "leases", "cursors", "definitions", "found", "beside", "amount", "attributes", "value")
+TABLES = (
+    "commits",
+    "sagas",
+    "snapshots",
+    "leases",
+    "cursors",
+    "definitions",
+    "found",
+    "beside",
+    "amount",
+    "attributes",
+    "value",
+)
 STRETCH = "(name=? AND value=? AND started_at>? AND started_at<?)"
 GROUPED = ("living", "tally", "tally_by_attribute", "tally_by_text")
 PLANS = {
@@ -317,7 +329,10 @@ def test_no_statement_walks_through_a_table(database: sqlite3.Connection, name: 
     walks = [step for step in plan if re.match(rf"SCAN ({'|'.join(TABLES)})", step)]
     assert walks == []
     if name.endswith("_by_text"):
-        for other in ("sagas USING PRIMARY KEY (id>? AND id<?)", "sagas_correlated (correlation_id>? AND correlation_id<?)"):
+        for other in (
+            "sagas USING PRIMARY KEY (id>? AND id<?)",
+            "sagas_correlated (correlation_id>? AND correlation_id<?)",
+        ):
             assert any(other in step for step in plan), plan
     if name not in {"find_by_id", "find_by_text", *GROUPED}:
         assert not any("TEMP B-TREE FOR ORDER BY" in step for step in plan), plan

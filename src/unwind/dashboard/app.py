@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from unwind.dashboard.acts import act_routes
+from unwind.dashboard.bulk import bulk_pages
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
 from unwind.dashboard.lists import list_routes
@@ -26,6 +27,7 @@ own_routes = [
     *list_routes,
     *saga_routes,
     *act_routes,
+    *bulk_pages,
     *definition_routes,
     *system_routes,
     *login_routes,

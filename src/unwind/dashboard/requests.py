@@ -26,6 +26,8 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 64
 _MAX_ID = 255
+MAX_TEXT = 1_000
+"""Characters of what a person types to be kept in a history."""
 
 
 def from_our_pages(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -55,6 +57,22 @@ async def read_form(request: AnyRequest) -> Form:
     except ValueError as error:  # not UTF-8, or too many fields
         raise InputError("the form cannot be read; open its page again and repeat it") from error
     return {name: value.strip().replace("\r\n", "\n") for name, value in pairs}
+
+
+def line_of(form: Form, name: str) -> str:
+    """A field's text, on one line. Raises InputError for what is too long, or hides."""
+    text = form.get(name, "")
+    if len(text) > MAX_TEXT or not text.replace("\n", "").isprintable():
+        raise InputError(f"{name}: give at most {MAX_TEXT} printable characters", name)
+    return text.replace("\n", " ")
+
+
+def whole_of(form: Form, name: str, most: int) -> int:
+    """A field's whole number, from 0. Raises InputError."""
+    text = form.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
+        raise InputError(f"{name}: give a whole number up to {most}", name)
+    return int(text)
 
 
 def see_other(path: str, headers: Mapping[str, str] | None = None) -> Response[None]:

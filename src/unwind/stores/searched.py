@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 Pair = tuple[str, str]
 _LAST = "\U0010ffff"
+_SURROGATES = range(0xD800, 0xE000)
+"""Halves of characters, which no text that can be stored has."""
 
 
 def rarest_first(attributes: Sequence[Pair]) -> tuple[Pair, list[Pair]]:
@@ -18,5 +20,4 @@ def stretch(text: str) -> tuple[str, str]:
     if not kept:
         return text, _LAST * (len(text) + 1)
     following = ord(kept[-1]) + 1
-    # Between the two no text can be stored: halves of surrogates.
-    return text, kept[:-1] + chr(0xE000 if following == 0xD800 else following)
+    return text, kept[:-1] + chr(_SURROGATES.stop if following in _SURROGATES else following)

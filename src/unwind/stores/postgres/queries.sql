@@ -328,7 +328,7 @@ with recursive names as (
     select id from sagas where id >= $8 and id < $9
      union
     select id from sagas
-     where correlation_id <> '' and correlation_id collate "C" >= $8 and correlation_id collate "C" < $9
+     where correlation_id collate "C" <> id and correlation_id collate "C" >= $8 and correlation_id collate "C" < $9
      union
     select value.saga_id
       from names
@@ -413,7 +413,7 @@ with recursive names as (
     select id from sagas where id >= $7 and id < $8
      union
     select id from sagas
-     where correlation_id <> '' and correlation_id collate "C" >= $7 and correlation_id collate "C" < $8
+     where correlation_id collate "C" <> id and correlation_id collate "C" >= $7 and correlation_id collate "C" < $8
      union
     select value.saga_id
       from names

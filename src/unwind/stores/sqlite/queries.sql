@@ -213,7 +213,7 @@ with recursive names (name) as (
 ), begins (id) as (
     select id from sagas where id >= :text and id < :beyond
      union
-    select id from sagas where correlation_id <> '' and correlation_id >= :text and correlation_id < :beyond
+    select id from sagas where correlation_id <> id and correlation_id >= :text and correlation_id < :beyond
      union
     select value.saga_id
       from names cross join attributes as value
@@ -302,7 +302,7 @@ with recursive names (name) as (
 ), begins (id) as (
     select id from sagas where id >= :text and id < :beyond
      union
-    select id from sagas where correlation_id <> '' and correlation_id >= :text and correlation_id < :beyond
+    select id from sagas where correlation_id <> id and correlation_id >= :text and correlation_id < :beyond
      union
     select value.saga_id
       from names cross join attributes as value
