@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from order_saga.application.context import place
 from order_saga.application.order_saga import order_saga
+from order_saga.order_page import order_page
 from unwind import InputError
 from unwind.dashboard import Form, Link, Pages, ThePages, read_form, see_other
 from unwind.http import AnyRequest, TheEngine
@@ -68,7 +69,7 @@ async def order_from_form(
     return see_other(f"/sagas/{started.saga_id}")
 
 
-order_pages = [order_form, order_from_form]
+order_pages = [order_form, order_from_form, order_page]
 
 
 def _form(pages: Pages, form: Form, wrong: str) -> Response[str]:

@@ -227,6 +227,34 @@ async def test_a_saga_is_shown_as_it_stood_after_each_of_its_versions(shop: Shop
         await opened(shop, f"/sagas/{saga_id}?at={wrong}", status)
 
 
+async def test_each_version_says_what_it_changed(shop: Shop) -> None:
+    saga_id = await ended(shop)
+    first = await opened(shop, f"/sagas/{saga_id}?at=1")
+    assert "What version 1 changed: saga started" in first.text
+    assert '+ "customer_id": "customer-1",' in first.text
+    log = range(2, (await shop.saga(saga_id))["version"] + 1)
+    changes = {version: await opened(shop, f"/sagas/{saga_id}?at={version}") for version in log}
+    [reserved] = [page for page in changes.values() if "changed: step done: reserve_inventory" in page.text]
+    assert '- "reservation_id": null,' in reserved.text
+    assert '+ "reservation_id": "' in reserved.text
+    assert '- "status": "outstanding",' in reserved.text
+    [began] = [page for page in changes.values() if "changed: step started: process_payment" in page.text]
+    assert "Nothing in the context." in began.text
+    assert re.search(r'\+ "command": "payment\.\w+ to payment"', began.text)
+
+
+async def test_a_saga_leads_to_its_order_and_back(shop: Shop) -> None:
+    order = (await shop.order()).json()
+    await shop.until(order["saga_id"], "completed")
+    address = f"/orders/{order['order_id']}"
+    assert address in (await opened(shop, f"/sagas/{order['saga_id']}")).links
+    page = await opened(shop, address)
+    assert "completed" in page.text
+    assert "Total 200.00" in page.text
+    assert f"/sagas?attribute=order_id&value={order['order_id']}" in page.links
+    await opened(shop, "/orders/nope", 404)
+
+
 async def test_retries_are_ticks_and_rows_of_the_table(shop: Shop) -> None:
     saga_id = await ended(shop, FLAKY)
     response = await shop.http.get(f"/sagas/{saga_id}")

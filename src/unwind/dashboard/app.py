@@ -17,7 +17,7 @@ from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
 from unwind.dashboard.login import login_routes
 from unwind.dashboard.overview import overview_routes
-from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages
+from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages, Related, nothing_related
 from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
 from unwind.dashboard.system import system_routes
@@ -45,8 +45,9 @@ class Dashboard:
         routes: Sequence[HTTPRouteHandler] = (),
         links: Sequence[Link] = (),
         templates: BaseLoader | None = None,
+        related: Related = nothing_related,
     ) -> None:
-        """`routes`, `links` and `templates` are the application's own pages."""
+        """`routes`, `links` and `templates` are the application's own pages, to which `related` leads from a saga."""
         pages, live = Pages(title, links, templates), Live()
         self.stop = live.stop
         """Ends what is open: the process is about to stop."""
@@ -54,7 +55,7 @@ class Dashboard:
         def failed(request: AnyRequest, error: Exception) -> Response[str]:
             return fault_page(pages, request, error)
 
-        given = {"pages": pages, "live": live}
+        given = {"pages": pages, "live": live, "related": related}
         self.router = Router(
             "/",
             route_handlers=[asset, *own_routes, *routes],
