@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import Window
+from tests.browser.conftest import VIEWS, Window
 from tests.cli.conftest import Server
 
 pytestmark = pytest.mark.browser
@@ -17,7 +17,6 @@ PLAIN = {"java_script_enabled": False}
 PHONE = {"viewport": {"width": 360, "height": 740}}
 DARK = {"color_scheme": "dark"}
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
-VIEWS = ("/", "/sagas", "/definitions", "/system", "/orders/new")
 
 
 def test_a_compensation_is_watched_from_the_form_to_its_end(window: Window) -> None:
@@ -37,23 +36,6 @@ def test_a_blocked_saga_is_found_and_resolved_from_the_page(window: Window) -> N
     window.act("Resolve", Evidence="refunded by bank transfer", Reference="TICKET-7")
     window.until("compensated")
     expect(window.page.get_by_text("refunded by bank transfer (TICKET-7)")).to_be_visible()
-
-
-def test_every_other_button_works(window: Window) -> None:
-    window.place(SLOW)
-    window.page.get_by_text("create_shipment: under way").wait_for()
-    window.act("Pause", Reason="lunch")
-    window.until("paused")
-    window.act("Resume")
-    window.act("Cancel", Reason="changed my mind")
-    window.until("compensated")
-    window.place(CLOSED)
-    window.until("blocked")
-    window.act("Retry", Reason="once more")
-    window.until("blocked")
-    window.act("Skip", Reason="written off")
-    window.until("compensated")
-    expect(window.page.get_by_text("Left as they are, for good: process_payment.")).to_be_visible()
 
 
 def test_what_is_unfolded_stays_so_when_news_come(window: Window) -> None:
