@@ -72,7 +72,17 @@ def test_all_of_it_works_without_scripts(window: Window) -> None:
 def test_nothing_is_wider_than_a_phone(window: Window) -> None:
     saga = f"/sagas/{window.place(CLOSED)}"
     window.until("blocked")
-    for path in (*VIEWS, saga, f"{saga}/acts/retry", f"{saga}/acts/resolve", f"{saga}/acts/cancel", f"{saga}/context"):
+    for path in (
+        *VIEWS,
+        saga,
+        f"{saga}/acts/retry",
+        f"{saga}/acts/resolve",
+        f"{saga}/acts/cancel",
+        f"{saga}/context",
+        f"{saga}?at=5",
+        "/bulk/cancel",
+        "/login",
+    ):
         window.page.goto(path)
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
@@ -109,10 +119,20 @@ def test_each_view_is_drawn(window: Window, request: pytest.FixtureRequest, tmp_
     window.until("compensated")
     saga = f"/sagas/{window.place(CLOSED)}"
     window.until("blocked")
-    names = {"/": "overview", "/orders/new": "place-an-order", saga: "saga", f"{saga}/acts/resolve": "resolve"}
-    for path in (*VIEWS, saga, f"{saga}/acts/resolve"):
+    bulk = "/bulk/retry?status=blocked"
+    names = {
+        "/": "overview",
+        "/orders/new": "place-an-order",
+        saga: "saga",
+        f"{saga}/acts/resolve": "resolve",
+        f"{saga}?at=9": "saga-at-a-version",
+        bulk: "bulk",
+        "/nowhere": "not-found",
+    }
+    for path in (*VIEWS, *(each for each in names if each not in VIEWS)):
         window.page.goto(path)
         name = names.get(path, path.strip("/"))
         scheme = request.node.callspec.id
         window.page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
         assert (folder / f"{name}-{scheme}.png").stat().st_size > 5_000
+    window.told.clear()  # the browser tells of the page that is not there

@@ -296,15 +296,24 @@ async def test_markup_in_an_order_is_text(shop: Shop) -> None:
     page_of(response)
     assert "<script>alert" not in response.text
     assert "&lt;script&gt;alert(1)" in response.text
-    listed = await opened(shop, f"/sagas?attribute=customer_id&value={quote(HOSTILE)}")
-    assert listed.fields["value"] == HOSTILE
-    assert f"/sagas/{saga_id}" in listed.links
+    for found in (f"attribute=customer_id&value={quote(HOSTILE)}", f"text={quote(HOSTILE)}"):
+        listed = await opened(shop, f"/sagas?{found}")
+        assert HOSTILE in listed.fields.values()
+        assert f"/sagas/{saga_id}" in listed.links
+        assert HOSTILE in (await opened(shop, f"/bulk/cancel?{found}")).text
+    for version in range(1, (await shop.saga(saga_id))["version"] + 1):
+        assert "<script>alert" not in (await shop.http.get(f"/sagas/{saga_id}?at={version}")).text
+    order_id = (await shop.saga(saga_id))["context"]["order_id"]
+    assert HOSTILE in (await opened(shop, f"/orders/{order_id}")).text
 
 
 async def test_names_in_cyrillic_and_emoji_read_well(shop: Shop) -> None:
     name = "Пётр 🛒 Œuvre"
     saga_id = await ended(shop, {"customer_id": name, "items": [{"product_id": name, "quantity": 1, "price": 5}]})
     assert f'"customer_id": "{name}"' in (await opened(shop, f"/sagas/{saga_id}")).text
+    found = await opened(shop, f"/sagas?text={quote('Пётр')}")
+    assert found.fields["text"] == "Пётр"
+    assert f"/sagas/{saga_id}" in found.links
 
 
 async def test_a_context_of_200_kib_is_cut_and_there_in_whole(shop: Shop) -> None:
@@ -316,6 +325,9 @@ async def test_a_context_of_200_kib_is_cut_and_there_in_whole(shop: Shop) -> Non
     assert f"/sagas/{saga_id}/context" in response.text
     whole = await opened(shop, f"/sagas/{saga_id}/context")
     assert f"product-{899:0180}" in whole.text
+    first = await shop.http.get(f"/sagas/{saga_id}?at=1")
+    assert "more lines" in page_of(first).text
+    assert len(first.content) <= 2 * FIRST_PAGE
 
 
 # ------------------------------------------------------------------------------------------- definitions and the system

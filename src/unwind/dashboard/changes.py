@@ -20,7 +20,7 @@ MOST = 200
 """Lines of one comparison that are shown."""
 _LONGEST = 240
 """Characters of a line."""
-_PATIENCE = 1_000_000
+_PATIENCE = 200_000
 """Pairs of lines that are compared at most: beyond that all between the first and the last change counts as changed."""
 _ELSEWHERE = {
     *("context", "saga_id", "version", "definition", "definition_version", "definition_hash"),
