@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import dashboard, fleet, orders
+from benchmarks import dashboard, disk, fleet, orders
 from benchmarks.tables import dashboard_table, engine_table, orders_table, road_table
 
 TURNS = 3
@@ -97,11 +97,13 @@ def main() -> int:
     parser.add_argument("--in-flight", type=int, default=512, help="sagas at a time (default 512)")
     parser.add_argument("--live", type=int, default=10_000, help="live sagas under the dashboard (default 10000)")
     parser.add_argument("--turns", type=int, default=TURNS, help=f"(default {TURNS})")
+    parser.add_argument("--fsync-ms", type=float, default=0, help="as on a disk whose fsync takes so much longer")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
     given = parser.parse_args()
     parts = given.only or PARTS
     found: dict[str, Any] = {}
-    with fleet.database_server() as url:
+    with disk.slower_by(given.fsync_ms), fleet.database_server() as url:
+        found["fsync_ms"] = disk.sync_ms()
         os.environ["BENCH_DATABASE_URL"] = url
         for part in (part for part in ("sqlite", "postgres") if part in parts):
             found[part] = [
@@ -112,11 +114,12 @@ def main() -> int:
             found["road"] = [walk(url, workload, given.sagas, 2 * given.in_flight, given.turns) for workload in "AB"]
         if "dashboard" in parts:
             found["dashboard"] = dashboard.look(url, given.live)
-    if "http" in parts:
-        found["http"] = orders.place(given.sagas)
+        if "http" in parts:
+            found["http"] = orders.place(given.sagas)
     if given.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
+    sys.stdout.write(f"a page and its fdatasync: {found['fsync_ms']:.2f} ms\n\n")
     for part in ("sqlite", "postgres"):
         if part in found:
             sys.stdout.write(engine_table(found[part]) + "\n\n")

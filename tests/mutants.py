@@ -183,11 +183,13 @@ def every_item_begins_at_once() -> Patches:
 def only_the_latest_branch_wakes_the_saga() -> Patches:
     """Design 2.1.1: every branch has its own clock."""
 
-    def latest(state: Any, now: int) -> int | None:
-        awaited = [run for run in state.runs if run.status in AWAITED][-1:]
-        return pending._next_of(awaited[0], now) if awaited else None
+    right = pending.due
 
-    return [swap(pending, "_next_forward", latest)]
+    def due(state: Any, now: int) -> int | None:
+        awaited = tuple(run for run in state.runs if run.status in AWAITED)
+        return right(replace(state, runs=awaited[-1:]) if state.status == "running" and awaited else state, now)
+
+    return [swap(unit, "due", due), swap(loop, "due", due)]
 
 
 @mutant

@@ -158,11 +158,14 @@ async def show_order_now(order_id: FromPath[str], queries: TheQueries) -> Raw:
 async def read_order(queries: TheQueries, order_id: str) -> Raw:
     """The JSON of an `OrderView`. Raises NotFoundError, UnavailableError."""
     try:
-        stream = order_stream(str(UUID(order_id)))
+        known_as = str(UUID(order_id))
     except ValueError as error:
         raise NotFoundError("there is no such order") from error
-    commits = await queries.commits(stream)
-    return show_order(fold(event for _, data in commits for event in ORDER_EVENTS.decode(data)))
+    commits = await queries.commits(order_stream(known_as))
+    order = fold(event for _, data in commits for event in ORDER_EVENTS.decode(data))
+    saga = await queries.newest("order_id", known_as)
+    carried = (None, None, None) if saga is None else (saga.saga_id, saga.started_at, saga.ended_at)
+    return show_order(order, *carried)
 
 
 order_routes = [place_order, show_order_now]

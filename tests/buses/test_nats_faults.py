@@ -298,6 +298,17 @@ async def test_a_full_stream_refuses_and_takes_again_what_has_room_and_keeps_its
     await bus.close()
 
 
+async def test_a_service_that_takes_nothing_fills_its_own_part_of_the_commands(bus: NatsBus) -> None:
+    for _ in range(8_192):
+        await bus.publish(TOPIC, [message("for nobody")])
+    await eventually(lambda: refused(bus), within=5)
+    with pytest.raises(UnavailableError, match="maximum messages per subject exceeded"):
+        await bus.publish(TOPIC, [message("one too many")])
+    other = await bus.subscribe(COMMANDS + "other", "group")
+    await bus.publish(COMMANDS + "other", [message("others are not concerned")])
+    await read_until(other, "others are not concerned")
+
+
 # ------------------------------------------------------------------------------------------- it is not what was thought
 
 

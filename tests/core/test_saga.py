@@ -110,6 +110,23 @@ def test_a_wrong_saga_is_refused(options: dict[str, Any], mend: str) -> None:
         Saga(**{"name": "trip", "context": Trip, "steps": [booking("flight")], **options})
 
 
+class Undecodable(CommandStep[Trip, set[int] | list[int]]):
+    """Its replies could be either: nobody can read them."""
+
+    name = "hotel"
+
+    def execute(self, context: Trip) -> Command:
+        raise NotImplementedError
+
+    def compensate(self, context: Trip) -> Command:
+        raise NotImplementedError
+
+
+def test_a_step_whose_replies_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DefinitionError, match=r"step 'hotel': replies of type .* cannot be read from JSON"):
+        trip(Undecodable())
+
+
 def test_every_class_of_step_has_its_place() -> None:
     saga = trip(booking("a"), errand("b"), diary("c"), booking("d", Kind.PIVOT), diary("e", Kind.RETRIABLE))
     assert [plan.shape for plan in saga.plans] == ["command", "action", "record", "command", "record"]

@@ -251,7 +251,7 @@ async def test_a_saga_leads_to_its_order_and_back(shop: Shop) -> None:
     page = await opened(shop, address)
     assert "completed" in page.text
     assert "Total 200.00" in page.text
-    assert f"/sagas?attribute=order_id&value={order['order_id']}" in page.links
+    assert f"/sagas/{order['saga_id']}" in page.links
     await opened(shop, "/orders/nope", 404)
 
 

@@ -67,6 +67,9 @@ async def test_an_order_is_shown_as_its_own_events_tell(shop: Shop) -> None:
     assert order["reservation_id"]
     assert order["payment_id"]
     assert order["shipment_id"]
+    saga = (await shop.http.get(f"/api/v1/sagas/{order['saga_id']}")).json()
+    assert saga["saga_id"] == accepted["saga_id"]
+    assert order["created_at"] == saga["started_at"] < order["ended_at"] == saga["ended_at"]
 
 
 @pytest.mark.parametrize("order_id", ["00000000-0000-7000-8000-000000000000", "nope", "order-1", "%00", "a" * 5_000])

@@ -59,7 +59,9 @@ def test_the_api_shows_a_context_with_exact_prices() -> None:
 
 
 def test_the_api_shows_an_order_with_its_status() -> None:
-    shown = msgspec.json.decode(show_order(fold([OrderCreated("o-1", "c-1", (OrderItem("p-1", 2, 1_999),), 3_998)])))
+    order = fold([OrderCreated("o-1", "c-1", (OrderItem("p-1", 2, 1_999),), 3_998)])
+    shown = msgspec.json.decode(show_order(order, "s-1", "2026-01-02T03:04:05.000000Z", None))
+    assert (shown["saga_id"], shown["created_at"], shown["ended_at"]) == ("s-1", "2026-01-02T03:04:05.000000Z", None)
     assert shown["status"] == "created"
     assert shown["version"] == 1
     assert shown["items"] == [{"product_id": "p-1", "quantity": 2, "price": 19.99}]

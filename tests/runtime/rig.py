@@ -65,6 +65,14 @@ def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return run
 
 
+async def elapsed(seconds: float) -> None:
+    """So much virtual time has passed."""
+    loop = asyncio.get_running_loop()
+    passed = loop.create_future()
+    loop.call_later(seconds, passed.set_result, None)
+    await passed
+
+
 class ScriptedStore(MemoryStore):
     """The oracle, which fails on demand, takes its time on demand, and tells in which order it was called."""
 
@@ -77,6 +85,8 @@ class ScriptedStore(MemoryStore):
         self.down = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.commit_takes: Callable[[], float] | None = None
+        """Seconds that a commit needs."""
         self.units: list[Unit] = []
 
     async def _called(self, what: str, *about: object) -> None:
@@ -94,6 +104,8 @@ class ScriptedStore(MemoryStore):
     async def commit(self, units: Sequence[Unit]) -> Committed:
         await self._called("commit", tuple(unit.head.stream for unit in units))
         await self.gate.wait()
+        if self.commit_takes is not None:
+            await elapsed(self.commit_takes())
         fault = self.faults.popleft() if self.faults else None
         if fault == "lost":
             raise UnavailableError("scripted: nothing was written")
@@ -161,11 +173,13 @@ class ScriptedBus:
         self.bus = bus
         self.trace = trace
         self.down = False
+        self.full: set[str] = set()
+        """Topics that take nothing more."""
         self.published: list[tuple[str, tuple[Message, ...]]] = []
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
-        if self.down:
-            raise UnavailableError("scripted: the bus is down")
+        if self.down or topic in self.full:
+            raise UnavailableError("scripted: the bus is down, or full")
         self.trace.append(("publish", topic, tuple(message.id for message in messages)))
         self.published.append((topic, tuple(messages)))
         await self.bus.publish(topic, messages)
@@ -345,10 +359,7 @@ class Rig:
 
     async def elapse(self, seconds: float) -> None:
         """Let virtual time pass."""
-        loop = asyncio.get_running_loop()
-        passed = loop.create_future()
-        loop.call_later(seconds, passed.set_result, None)
-        await passed
+        await elapsed(seconds)
 
     async def until(self, condition: Callable[[], object], seconds: float = 60, *, step: float = 0.001) -> None:
         """Let virtual time pass until the condition holds, looking every `step` seconds."""

@@ -1,16 +1,18 @@
 """The order of things: load, commit, dispatch, acknowledge; what is sent again, and what a wake-up writes."""
 
 import asyncio
+import random
 from datetime import timedelta
 from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
 from tests.core.trips import Trip, booking, trip
-from tests.runtime.rig import Deed, Rig, Trace, at_once, reply, tell, virtual
+from tests.runtime.rig import Deed, Rig, Trace, at_once, elapsed, reply, tell, virtual
 
 from unwind.core.events import StepFailed, StepRetried
-from unwind.core.steps import Retry
+from unwind.core.groups import Parallel
+from unwind.core.steps import Command, CommandStep, Retry
 from unwind.ports import COMMANDS, REPLIES, Message, Move
 from unwind.runtime.limits import Limits
 from unwind.runtime.sweeper import Sweeper
@@ -147,6 +149,34 @@ async def test_one_batch_sends_one_publication_to_each_service() -> None:
     assert len(rig.bus.sent(COMMANDS + "agency")) == 100
 
 
+class Dine(Command, frozen=True, tag="kitchen.dine"):
+    """For another service."""
+
+
+class Dinner(CommandStep[Trip, Any]):
+    """A step of another service."""
+
+    name = "dinner"
+
+    def execute(self, context: Trip) -> Command:
+        return Dine()
+
+    def compensate(self, context: Trip) -> Command:
+        return Dine()
+
+
+@virtual
+async def test_a_service_for_which_the_bus_has_no_room_keeps_nothing_from_the_others() -> None:
+    both = trip(Parallel(booking("flight"), Dinner()))
+    rig = Rig(both)
+    rig.bus.full = {COMMANDS + "agency"}
+    engine = await rig.launch()
+    await engine.start(both, Trip())
+    await rig.until(lambda: rig.bus.sent(COMMANDS + "kitchen"))
+    assert engine.telemetry.work["follow_up_failed"] == 1
+    assert rig.bus.sent(COMMANDS + "agency") == []
+
+
 # ---------------------------------------------------------------------------------------------------------- wake-ups
 
 
@@ -240,6 +270,24 @@ async def test_many_sagas_need_few_commits_and_no_loads() -> None:
     assert rig.scripted.calls["commit"] / 512 <= 0.03
     assert rig.scripted.calls["load"] == 0
     assert engine.telemetry.work["conflicts"] == 0
+
+
+@virtual
+async def test_what_a_batch_begins_and_ends_at_once_is_in_the_next_batch() -> None:
+    saga = trip(*(Deed(name, at_once) for name in ("a", "b", "c", "d")))
+    rig = Rig(saga)
+    engine = await rig.launch()
+    chance = random.Random(11)
+    rig.scripted.commit_takes = lambda: chance.uniform(0.002, 0.004)
+
+    async def client(number: int) -> None:
+        await elapsed(number * 20e-6)
+        for _ in range(4):
+            await engine.execute(saga, Trip())
+
+    await asyncio.gather(*(client(number) for number in range(512)))
+    # Five units a saga, in full batches of 256: 0.0195. Where the sagas of three batches take turns: 0.033.
+    assert rig.scripted.calls["commit"] / 2048 <= 0.025
 
 
 @virtual

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import structlog
 from tests.core.trips import Trip, booking, trip
-from tests.runtime.rig import Rig, ScriptedStore, tell, virtual
+from tests.runtime.rig import Rig, ScriptedStore, reply, tell, virtual
 from tests.runtime.test_telemetry import scraped
 
 from unwind.core.events import StepStarted
 from unwind.errors import DefinitionError
-from unwind.ports import COUNTED, Query, Registered
+from unwind.ports import COUNTED, REPLIES, Query, Registered
 from unwind.runtime.engine import Engine
 from unwind.runtime.queries import Queries
 from unwind.runtime.strangers import Strangers, told
@@ -178,6 +178,20 @@ async def test_an_act_on_what_is_not_known_here_says_so_and_changes_nothing() ->
     tell(second, saga_id, "flight")
     await rig.elapse(1)
     assert len(rig.scripted.events(saga_id)) == length
+
+
+@virtual
+async def test_a_reply_that_only_another_worker_can_decide_is_with_it_in_seconds() -> None:
+    rig = Rig()
+    first = await rig.launch("w1", OLD)
+    saga_id = (await first.start(OLD, Trip())).saga_id
+    [command] = [message for _, messages in rig.bus.published for message in messages]
+    await rig.kill(first)
+    await rig.launch("w2", NEW)
+    await rig.bus.publish(REPLIES, [reply(command)])
+    await rig.until(lambda: any(entry[0] == "fetch" for entry in rig.trace))
+    await rig.launch("w3", NEW, OLD)
+    await rig.until(lambda: steps(rig, saga_id) == ["flight", "hotel"], seconds=5)
 
 
 def test_numbers_that_were_not_counted_to_the_end_are_told_as_such() -> None:

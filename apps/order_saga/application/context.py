@@ -95,6 +95,10 @@ class OrderView(ContextView, frozen=True):
 
     status: OrderStatus
     version: int
+    saga_id: str | None
+    """That carries it; so are the times. None where it was begun before sagas could be found by their order."""
+    created_at: str | None
+    ended_at: str | None
 
 
 _context = msgspec.json.Decoder(OrderContext)
@@ -118,8 +122,8 @@ def show_context(stored: Raw) -> Raw:
     )
 
 
-def show_order(order: Order) -> Raw:
-    """The JSON of an `OrderView` for an order."""
+def show_order(order: Order, saga_id: str | None, created_at: str | None, ended_at: str | None) -> Raw:
+    """The JSON of an `OrderView` for an order; the rest is of the saga that carries it."""
     return Raw(
         msgspec.json.encode(
             OrderView(
@@ -132,6 +136,9 @@ def show_order(order: Order) -> Raw:
                 order.shipment_id,
                 order.status,
                 order.version,
+                saga_id,
+                created_at,
+                ended_at,
             )
         )
     )

@@ -27,7 +27,7 @@ from msgspec import Raw
 from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core import rules
-from unwind.core.advance import advance, finish, outcome_of, retry, turn_round
+from unwind.core.advance import advance, outcome_of, retry, turn_round
 from unwind.core.author import AuthorError, ask, command_call
 from unwind.core.draft import Decision, Draft
 from unwind.core.plans import StepPlan
@@ -233,7 +233,9 @@ def _resolve(draft: Draft, act: m.ResolveStep, plan: StepPlan, direction: m.Dire
     except AuthorError as error:
         raise _Invalid(f"the reply does not do: {error.reason}") from error
     draft.emit(resolved)
-    finish(draft, begun, act.reply, changed, records)
+    draft.emit(e.StepDone(draft.at, begun.step, begun.attempt.number, act.reply, changed))
+    draft.record(records)
+    advance(draft)
 
 
 def _skip(draft: Draft, act: m.SkipStep, plan: StepPlan, direction: m.Direction) -> None:

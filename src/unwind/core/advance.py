@@ -24,7 +24,7 @@ from unwind.core.author import (
     storable,
 )
 from unwind.core.draft import Draft
-from unwind.core.flow import all_over, next_to_begin, next_to_undo
+from unwind.core.flow import OVER, all_over, next_to_begin, next_to_undo
 from unwind.core.plans import StepPlan
 from unwind.core.state import Heard, StepRun
 from unwind.core.steps import Fail, Kind, Outcome, Refusal
@@ -41,20 +41,44 @@ def advance(draft: Draft, leases: Mapping[str, int] | None = None) -> None:
         return
     if draft.state.paused:
         return
+    one_by_one = draft.saga.flat
     if draft.state.status != "running":
-        _advance_backward(draft, leases)
-        return
-    if draft.state.begin_at > draft.at and draft.state.scheduled:
-        return
+        if one_by_one:
+            _go_back(draft, leases)
+        else:
+            _go_back_side_by_side(draft, leases)
+    elif draft.state.begin_at <= draft.at or not draft.state.scheduled:
+        if one_by_one:
+            _go_on(draft)
+        else:
+            _go_on_side_by_side(draft)
+
+
+def _go_on(draft: Draft) -> None:
+    """Where all steps come one after another: each that follows, as long as the one before it is over."""
+    plans = draft.saga.plans
+    while draft.state.status == "running":
+        runs = draft.state.runs
+        if runs and runs[-1].status not in OVER:
+            return
+        if len(runs) == len(plans):
+            draft.emit(e.SagaCompleted(draft.at))
+            return
+        plan = plans[len(runs)]
+        try:
+            _begin(draft, plan)
+        except AuthorError as error:
+            block(draft, plan, "do", error.reason)
+            return
+
+
+def _go_on_side_by_side(draft: Draft) -> None:
     tried: set[str] = set()
     while _goes_forward(draft):
         plan = next_to_begin(draft.saga, draft.state, tried)
         if plan is None:
             if all_over(draft.saga, draft.state):
                 draft.emit(e.SagaCompleted(draft.at))
-            return
-        if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
-            turn_round_late(draft)
             return
         tried.add(plan.name)
         try:
@@ -68,6 +92,9 @@ def _goes_forward(draft: Draft) -> bool:
 
 
 def _begin(draft: Draft, plan: StepPlan) -> None:
+    if draft.state.deadline is not None and rules.overdue(draft.state, draft.at):
+        turn_round_late(draft)
+        return
     context = draft.context() if plan.guarded or plan.conditional or plan.shape != "action" else None
     pivot = plan.kind is Kind.PIVOT
     if plan.conditional and not _wanted(plan, context):
@@ -174,7 +201,22 @@ def turn_round_late(draft: Draft) -> None:
     turn_round(draft, "deadline", draft.state.current_step() or "", "the saga's deadline passed")
 
 
-def _advance_backward(draft: Draft, leases: Mapping[str, int] | None) -> None:
+def _go_back(draft: Draft, leases: Mapping[str, int] | None) -> None:
+    """Where all steps come one after another: each undo, once the one that was begun after it is over."""
+    while draft.state.targets:
+        state = draft.state
+        plan = draft.saga.by_name[state.targets[0]]
+        if state.undos or rules.still_running(state, plan, draft.at, leases):
+            return
+        try:
+            _begin_undo(draft, plan)
+        except AuthorError as error:
+            block(draft, plan, "undo", error.reason)
+            return
+    _end_compensated(draft)
+
+
+def _go_back_side_by_side(draft: Draft, leases: Mapping[str, int] | None) -> None:
     tried: set[str] = set()
     while draft.state.targets:
         plan = next_to_undo(draft.saga, draft.state, tried)
@@ -249,11 +291,3 @@ def _checked(draft: Draft, plan: StepPlan, given: object) -> tuple[Raw, Sequence
         raise AuthorError(f"{question} gave a refusal; only a signal may say no there")
     outcome = checked_outcome(question, given if isinstance(given, Outcome) else Outcome(given))
     return encoded_context(draft.saga, plan, draft.state.context, outcome.context), outcome.records
-
-
-def finish(draft: Draft, run: StepRun, reply: Raw, changed: Raw, records: Sequence[e.Record]) -> None:
-    """The step is done; on to the next."""
-    draft.emit(e.StepDone(draft.at, run.step, run.attempt.number, reply, changed))
-    if records:
-        draft.record(records)
-    advance(draft)

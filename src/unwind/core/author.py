@@ -179,4 +179,4 @@ def opening_of(plan: StepPlan, context: object) -> CommandCall:
 
 def decoded_reply(plan: StepPlan, payload: Raw) -> Any:
     """A reply as the type that the step declares."""
-    return ask(f"{plan.name}: its reply", lambda: msgspec.json.decode(payload, type=plan.reply_type))
+    return ask(f"{plan.name}: its reply", plan.decode_reply, payload)

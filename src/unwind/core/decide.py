@@ -47,7 +47,7 @@ from unwind.core import events as e
 from unwind.core import messages as m
 from unwind.core import rules
 from unwind.core.acts import act
-from unwind.core.advance import advance, block, finish, outcome_of, retry, turn_round, turn_round_late
+from unwind.core.advance import advance, block, outcome_of, retry, turn_round, turn_round_late
 from unwind.core.author import AuthorError, ask, attributes_of, checked_records
 from unwind.core.draft import Decision, Draft
 from unwind.core.parking import park, wake_parked
@@ -79,7 +79,8 @@ def decide(saga: Saga[Any], state: State, message: m.Input, moment: m.Moment) ->
             return act(draft, message)
         case _:
             assert_never(message)
-    return draft.decision("accepted" if draft.events else "ignored")
+    events = draft.events
+    return Decision(draft.state, tuple(events), tuple(draft.records), "accepted" if events else "ignored")
 
 
 # --------------------------------------------------------------------------------------------------------------- start
@@ -148,8 +149,8 @@ def _unwind(draft: Draft, start: m.Start) -> None:
 
 
 def _reply(draft: Draft, reply: m.Reply) -> None:
-    state = draft.state
-    plan = draft.known(reply.step)
+    state, saga, step = draft.state, draft.saga, reply.step
+    plan = saga.by_name.get(step) if saga.flat else saga.plan(step, state.items)
     if plan is None:
         return
     if reply.direction == "undo":
@@ -157,7 +158,8 @@ def _reply(draft: Draft, reply: m.Reply) -> None:
         if state.status == "compensating" and undo is not None:
             _undo_reply(draft, plan, undo, reply)
         return
-    run = state.run(reply.step)
+    runs = state.runs
+    run = runs[-1] if runs and runs[-1].step == step else state.run(step)  # as a rule the last
     if run is None or run.waits:
         return
     if state.status == "running" and run.status in {"outstanding", "backoff"}:
@@ -189,7 +191,10 @@ def _succeed(draft: Draft, plan: StepPlan, run: StepRun, reply: m.Reply) -> None
         except AuthorError as error:
             block(draft, plan, "do", error.reason)
             return
-    finish(draft, run, reply.payload, changed, records)
+    draft.emit(e.StepDone(draft.at, run.step, run.attempt.number, reply.payload, changed))
+    if records:
+        draft.record(records)
+    advance(draft)
 
 
 def _attempt_over(draft: Draft, plan: StepPlan, run: StepRun, reason: str, *, timed_out: bool) -> None:

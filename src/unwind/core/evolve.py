@@ -57,8 +57,6 @@ def _replace_undo(state: State, step: str, **changes: object) -> tuple[StepRun, 
 
 def _others(state: State, step: str, direction: Direction) -> tuple[Blocked, ...]:
     """What needs a person beside that step or undo."""
-    if not state.blocks:
-        return ()
     return tuple([block for block in state.blocks if (block.step, block.direction) != (step, direction)])
 
 
@@ -112,7 +110,7 @@ def _step_started(state: State, event: StepStarted) -> State:
         version=state.version + 1,
         runs=(*state.runs, run),
         pivoted=state.pivoted or event.pivot,
-        blocks=_others(state, event.step, "do"),
+        blocks=state.blocks and _others(state, event.step, "do"),
     )
 
 
@@ -129,7 +127,7 @@ def _step_done(state: State, event: StepDone) -> State:
         version=state.version + 1,
         runs=runs,
         context=state.context if event.context == NULL else event.context,
-        blocks=_others(state, event.step, "do"),
+        blocks=state.blocks and _others(state, event.step, "do"),
         outcomes=state.outcomes + 1,
     )
 
@@ -195,7 +193,8 @@ def _compensation_started(state: State, event: CompensationStarted) -> State:
 
 def _undo_started(state: State, event: UndoStarted) -> State:
     undos = (*state.undos, StepRun(event.step, "outstanding", event.attempt, event.command, child=event.child))
-    return replace(state, version=state.version + 1, undos=undos, blocks=_others(state, event.step, "undo"))
+    blocks = state.blocks and _others(state, event.step, "undo")
+    return replace(state, version=state.version + 1, undos=undos, blocks=blocks)
 
 
 def _undo_failed(state: State, event: UndoFailed) -> State:
@@ -217,13 +216,15 @@ def _undo_skipped(state: State, event: UndoSkipped) -> State:
 
 
 def _undo_over(state: State, step: str, left: tuple[str, ...]) -> State:
+    targets, undos = state.targets, state.undos
     return replace(
         state,
         version=state.version + 1,
-        undos=tuple([undo for undo in state.undos if undo.step != step]),
-        targets=tuple([name for name in state.targets if name != step]),
+        # One at a time, last begun first, as in most: spelled out, for speed.
+        undos=() if len(undos) == 1 and undos[0].step == step else tuple([each for each in undos if each.step != step]),
+        targets=targets[1:] if targets[:1] == (step,) else tuple([name for name in targets if name != step]),
         left=left,
-        blocks=_others(state, step, "undo"),
+        blocks=state.blocks and _others(state, step, "undo"),
         outcomes=state.outcomes + 1,
     )
 

@@ -5,26 +5,19 @@ from typing import Any, cast
 
 from unwind.core.plans import StepPlan, item_step, key_of
 from unwind.core.saga import Saga
-from unwind.core.state import AWAITED, State
+from unwind.core.state import State
 
-_OVER = frozenset(("done", "skipped"))
+OVER = frozenset(("done", "skipped"))
+"""Statuses of a step behind which the next one may begin."""
 
 
 def next_to_begin(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
     """The first step, in the order of the declaration, before which everything is over; none of those `tried`."""
-    runs = state.runs
-    if saga.flat:
-        if len(runs) == len(saga.plans) or (runs and runs[-1].status in AWAITED):
-            return None
-        plan = saga.plans[len(runs)]
-        return None if plan.name in tried else plan
     return next(_startable(saga, _Progress(saga, state), tried), None)
 
 
 def all_over(saga: Saga[Any], state: State) -> bool:
     """Whether every step is done or skipped. For what `next_to_begin` leaves nothing of."""
-    if saga.flat:
-        return len(state.runs) == len(saga.plans) and state.runs[-1].status in _OVER
     progress = _Progress(saga, state)
     return all(progress.over(plan.name) for plan in saga.plans)
 
@@ -43,15 +36,15 @@ class _Progress:
         """Of a step of a `ForEach`: for that item; without a key, for all of them."""
         plan = self.saga.by_name[name]
         if plan.shape == "each":
-            return name in self.listed or self.runs.get(name) in _OVER
+            return name in self.listed or self.runs.get(name) in OVER
         if not plan.each:
-            return self.runs.get(name) in _OVER
+            return self.runs.get(name) in OVER
         if key:
-            return self.runs.get(item_step(name, key)) in _OVER
+            return self.runs.get(item_step(name, key)) in OVER
         keys = self.listed.get(plan.each)
         if keys is None:
-            return self.runs.get(plan.each) in _OVER
-        return all(self.runs.get(item_step(name, each)) in _OVER for each in keys)
+            return self.runs.get(plan.each) in OVER
+        return all(self.runs.get(item_step(name, each)) in OVER for each in keys)
 
     def may_begin(self, plan: StepPlan) -> bool:
         """Of what is not done for items."""
@@ -97,10 +90,6 @@ def _startable_items(
 
 def next_to_undo(saga: Saga[Any], state: State, tried: Collection[str]) -> StepPlan | None:
     """The first target that nothing holds back which is still to be undone: what was begun after it, in its branch."""
-    if saga.flat:
-        if state.undos or state.targets[0] in tried:
-            return None
-        return saga.by_name[state.targets[0]]
     begun = {undo.step for undo in state.undos}
     ahead: dict[str, set[str]] = {}
     for target in state.targets:

@@ -60,10 +60,6 @@ def _told_to_parent(state: State) -> TellParent:
     return TellParent(saga_id, step, state.status == "completed", state.context, reason)
 
 
-def _next_multiple(since: int, every: int, now: int) -> int:
-    return since + every * ((now - since) // every + 1) if now > since else since + every
-
-
 def due(state: State, now: int) -> int | None:
     """When the saga must be woken at the latest: the value that `wake_at` may never exceed by more than one claim.
 
@@ -71,7 +67,14 @@ def due(state: State, now: int) -> int | None:
     """
     if state.paused or state.status not in LIVE:
         return None
-    nearest = _next_forward(state, now) if state.status == "running" else _next_backward(state, now)
+    nearest: int | None = None
+    if state.status == "running":
+        for run in state.runs if state.turning is None else settling(state):
+            if run.status in AWAITED and not (state.blocks and state.blocked_on(run.step, "do")):
+                at = _next_of(run, now)
+                nearest = at if nearest is None or at < nearest else nearest
+    else:
+        nearest = _next_backward(state, now)
     for block in state.blocks:
         again = _next_multiple(block.since, block.retry_every, now)
         nearest = again if nearest is None or again < nearest else nearest
@@ -82,15 +85,6 @@ def due(state: State, now: int) -> int | None:
     return nearest
 
 
-def _next_forward(state: State, now: int) -> int | None:
-    nearest: int | None = None
-    for run in state.runs if state.turning is None else settling(state):
-        if run.status in AWAITED and not (state.blocks and state.blocked_on(run.step, "do")):
-            at = _next_of(run, now)
-            nearest = at if nearest is None or at < nearest else nearest
-    return nearest
-
-
 def _next_backward(state: State, now: int) -> int | None:
     nearest: int | None = None
     for undo in state.undos:
@@ -98,11 +92,14 @@ def _next_backward(state: State, now: int) -> int | None:
             at = _next_of(undo, now)
             nearest = at if nearest is None or at < nearest else nearest
     for run in state.runs:  # an action must have ended before its undo may begin
-        waits = run.status == "outstanding" and run.attempt.lease and run.step in state.targets
-        if waits and state.undo_of(run.step) is None:
+        if run.status == "outstanding" and _holds_back(state, run):
             at = _next_of(run, now)
             nearest = at if nearest is None or at < nearest else nearest
     return nearest
+
+
+def _holds_back(state: State, run: StepRun) -> bool:
+    return run.attempt.lease > 0 and run.step in state.targets and state.undo_of(run.step) is None
 
 
 def _next_of(run: StepRun, now: int) -> int:
@@ -115,8 +112,14 @@ def _next_of(run: StepRun, now: int) -> int:
     expires, again = attempt.expires, attempt.lease or attempt.resend
     if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again
         return expires
-    nearest = _next_multiple(attempt.at, again, now)
+    nearest = attempt.at + again
+    if now >= nearest:
+        nearest = _next_multiple(attempt.at, again, now)
     return expires if expires is not None and expires < nearest else nearest
+
+
+def _next_multiple(since: int, every: int, now: int) -> int:
+    return since + every * (max(now - since, 0) // every + 1)
 
 
 def resend_due(state: State, now: int) -> bool:

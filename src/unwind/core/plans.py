@@ -1,8 +1,10 @@
 """What the machine needs of a step, checked and worked out once when its saga is built."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
@@ -48,6 +50,7 @@ class StepPlan(Struct, frozen=True, gc=False):
     shape: Shape
     step: Any
     reply_type: Any
+    decode_reply: Callable[[Raw], Any]
     undoable: bool
     guarded: bool
     conditional: bool
@@ -110,6 +113,16 @@ def _reply_type(step: Step[Any, Any]) -> Any:
     return Any
 
 
+def _decoder(where: str, reply_type: Any) -> Callable[[Raw], Any]:
+    try:
+        return msgspec.json.Decoder(reply_type).decode
+    except (TypeError, NameError) as error:
+        raise DefinitionError(
+            f"{where}: replies of type {reply_type!r} cannot be read from JSON ({error}); "
+            "use a msgspec.Struct or dataclass of plain types"
+        ) from error
+
+
 def _overrides(step: Step[Any, Any], method: str) -> bool:
     base = next(cls for cls, _, _ in _BASES if isinstance(step, cls))
     return getattr(type(step), method, None) is not getattr(base, method, None)
@@ -146,12 +159,14 @@ def plan_step(saga: str, place: Place) -> StepPlan:
     waits: Waits = "signal" if isinstance(step, SignalStep) else "sleep" if isinstance(step, SleepStep) else ""
     if (waits or shape == "each") and step.kind is Kind.PIVOT:
         raise DefinitionError(f"{where}: it does nothing itself, so it is no point of no return; give it no kind")
+    reply_type = _reply_type(step)
     return StepPlan(
         name=step.name,
         kind=step.kind,
         shape=shape,
         step=step,
-        reply_type=_reply_type(step),
+        reply_type=reply_type,
+        decode_reply=_decoder(where, reply_type),
         undoable=step.kind is Kind.COMPENSATABLE if shape == "saga" else _overrides(step, "compensate"),
         guarded=type(step).guard is not Step.guard,
         conditional=type(step).when is not Step.when,

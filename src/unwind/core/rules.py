@@ -11,7 +11,7 @@ from unwind.core.state import State, StepRun
 
 def compensation_targets(saga: Saga[Any], runs: tuple[StepRun, ...]) -> tuple[str, ...]:
     """Every started step that is not definitely refused, last first (rule 4)."""
-    return tuple(run.step for run in reversed(runs) if must_undo(run) and undoable(saga, run))
+    return tuple([run.step for run in reversed(runs) if must_undo(run) and undoable(saga, run)])
 
 
 def undoable(saga: Saga[Any], run: StepRun) -> bool:

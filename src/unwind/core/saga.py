@@ -72,6 +72,8 @@ class Saga(Generic[C]):
         """In the order of the declaration."""
         self.flat = not any(place.grouped or place.each for place in places)
         """Whether every step comes after the one before it."""
+        self.asks = any(plan.shape == "command" for plan in self.plans)
+        """Whether any step asks a participant."""
         _check_sequence(name, places, self.plans)
         self.children: tuple[Saga[Any], ...] = tuple(_child(name, plan) for plan in self.plans if plan.shape == "saga")
         """The sagas that are its steps' doing."""

@@ -104,7 +104,7 @@ class ActionPool:
         key = effect_id(effect.saga_id, effect.step, effect.direction)
         if key in self._jobs or self._draining or len(self._queue) >= self._backlog:
             return
-        plan = saga.plan(effect.step, effect.items)
+        plan = saga.by_name.get(effect.step) or saga.plan(effect.step, effect.items)
         if plan is None:
             raise KeyError(f"saga {effect.saga_id}: its definition has no step {effect.step}")
         job = _Job(saga, plan, effect, key, now, now + plan.lease)

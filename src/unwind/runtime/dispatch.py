@@ -3,16 +3,22 @@
 What is lost here is sent again later.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+
+import structlog
 
 from unwind.core.effects import Effect, RunAction, RunSaga, SendCommand, TellParent
 from unwind.core.messages import Input, effect_id
 from unwind.core.pending import probes
+from unwind.errors import UnavailableError
 from unwind.ports import COMMANDS, Bus, Clock, Message
 from unwind.runtime.actions import ActionPool
 from unwind.runtime.families import to_child, to_parent
 from unwind.runtime.outages import Outages
 from unwind.runtime.unit import Decided, command_message, new_effects
+
+log = structlog.get_logger("unwind.dispatch")
 
 REMEMBERED = 16_384
 """Effects of which it is known when they were sent."""
@@ -29,8 +35,13 @@ class Dispatcher:
         clock: Clock,
         worker: str,
         put: Callable[[str, Input], None],
+        work: Counter[str],
     ) -> None:
-        """`worker` is whose actions run here; `outages` knows what is held back; `put` reaches other sagas."""
+        """`worker` is whose actions run here; `outages` knows what is held back; `put` reaches other sagas.
+
+        `work` is the telemetry's.
+        """
+        self._work = work
         self._bus = bus
         self._pool = pool
         self._outages = outages
@@ -41,7 +52,7 @@ class Dispatcher:
         """When an effect of a saga with branches was sent last, the latest last."""
 
     async def dispatch(self, settled: Iterable[Decided], now: int) -> None:
-        """Send what is asked for; `now` is the store's time. Raises UnavailableError."""
+        """Send what is asked for; `now` is the store's time. What the bus does not take goes with the next wake-up."""
         started, outages = self._clock.monotonic(), self._outages
         outages.tell(now)
         commands: dict[str, list[Message]] = {}
@@ -70,7 +81,11 @@ class Dispatcher:
             if outages.sends(effect, made, now):
                 commands.setdefault(effect.command.service, []).append(command_message(made.after, effect))
         for service, messages in commands.items():
-            await self._bus.publish(COMMANDS + service, messages)
+            try:
+                await self._bus.publish(COMMANDS + service, messages)
+            except UnavailableError as error:  # perhaps there is no more room for this service, and for others there is
+                self._work["follow_up_failed"] += 1
+                log.warning("commands_delayed", service=service, commands=len(messages), error=str(error))
 
     def _due(self, made: Decided, now: int) -> Iterator[Effect]:
         """What branches ask for, without what a wake-up would repeat: each of them wakes the saga in its own time.

@@ -97,9 +97,7 @@ class Loop:
         self.outages = Outages(limits, telemetry.work)
         telemetry.more.append(lambda: self.outages.metrics(self.time.now()))
         telemetry.more.append(lambda: depths(self._inbox, self._intake, self._pool))
-        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put)
-
-    # ------------------------------------------------------------------------------------------------------- lifecycle
+        self._dispatcher = Dispatcher(bus, self._pool, self.outages, clock, worker, self._inbox.put, telemetry.work)
 
     async def open(self) -> None:
         """Learn the store's time and join the consumers of replies."""
@@ -191,6 +189,7 @@ class Loop:
                 continue
             failures = 0
             await self._follow_up(settled, now)
+            await asyncio.sleep(0)  # what was just begun may end at once, and belongs in the next batch
 
     def _batch_size(self) -> int:
         """At most about half of the sagas at work, so that one batch fills while the other is written."""
@@ -285,8 +284,6 @@ class Loop:
             base = snapshot
         return fold(stored.commits, base)
 
-    # ---------------------------------------------------------------------------------------------------------- decide
-
     def _decide(  # noqa: PLR0917 - on the hot path, a struct for them costs
         self,
         saga_id: str,
@@ -309,20 +306,24 @@ class Loop:
         redrive, probed = False, NONE_PROBED
         for entry in entries:
             message: Input = entry.message
-            if isinstance(message, Tick):
+            if isinstance(message, Reply):
+                if saga.asks:
+                    self.outages.heard(state, message)
+            elif isinstance(message, Tick):
                 token = message.token or token or RECALL
                 message, more = self.outages.wake(state, Tick(message.token, dict(leases)), moment)
                 probed = probed | more
-            elif isinstance(message, Reply):
-                self.outages.heard(state, message)
+            elif isinstance(message, (Resume, RetryStep)):
+                redrive = True
             decision = decide(saga, state, message, moment)
             state = decision.state
             events = (*events, *decision.events) if events else decision.events
-            records = (*records, *decision.records) if records else decision.records
+            if decision.records:
+                records = (*records, *decision.records)
             if not decision.events and isinstance(message, Reply):
                 self._work_done["replies_without_effect"] += 1
-            redrive = redrive or isinstance(message, (Resume, RetryStep))
-            redrive = redrive or (state.parent != "" and state.status not in LIVE)  # its parent is told again
+            if state.parent and state.status not in LIVE:  # it is told again
+                redrive = True
             if entry.waiter is not None:
                 answers.append((saga_id, entry.waiter, decision))
         if token is not None and resend_due(state, now):

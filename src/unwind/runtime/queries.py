@@ -150,6 +150,11 @@ class Queries:
         silent = await self._parked([row.id for row in page if row.status in LIVE]) if parked else {}
         return SagaPage(tuple(_summary(row, silent.get(row.id)) for row in page), more)
 
+    async def newest(self, attribute: str, value: str) -> SagaSummary | None:
+        """The newest saga with that attribute, as its text is stored. Raises UnavailableError."""
+        rows = await self._store.find(Query(attributes=((attribute, value),), limit=1))
+        return _summary(rows[0], None) if rows else None
+
     async def _parked(self, saga_ids: Sequence[str]) -> dict[str, str]:
         """Of these sagas those that are parked, and at which participant: the rows do not know."""
         if not saga_ids:

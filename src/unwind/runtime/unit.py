@@ -11,7 +11,7 @@ from unwind.core.author import SAGA
 from unwind.core.codec import SAGA_EVENTS, take_snapshot
 from unwind.core.effects import Effect, SendCommand
 from unwind.core.events import Event, Record, SagaStarted
-from unwind.core.messages import effect_id
+from unwind.core.messages import Direction, effect_id
 from unwind.core.pending import due, effect_of, pending
 from unwind.core.saga import Saga
 from unwind.core.state import LIVE, State
@@ -82,7 +82,7 @@ def writes_row(decided: Decided) -> bool:
         or before.status != after.status
         or before.paused != after.paused
         or bool(before.blocks) != bool(after.blocks)
-        or before.scheduled != after.scheduled
+        or (after.begin_at > 0 and before.scheduled != after.scheduled)
     )
 
 
@@ -144,19 +144,23 @@ def new_effects(decided: Decided) -> Sequence[Effect]:
         return ()
     if after.status not in LIVE:
         return pending(after)
-    effects: list[Effect] = []
+    forward = after.status == "running"
+    new, old = (after.runs, before.runs) if forward else (after.undos, before.undos)
+    if not new:
+        return ()
+    direction: Direction = "do" if forward else "undo"
+    if decided.saga.flat:  # where steps come one after another only the last can be new
+        run = new[-1]
+        if run.status != "outstanding" or run.waits or run.parked or (old and old[-1] is run):
+            return ()
+        return (effect_of(after, direction, run),)
     # By identity: what a decision leaves alone is the same object, and of runs there may be hundreds.
-    if after.status != "running":
-        old = set(map(id, before.undos))
-        for undo in after.undos:
-            if undo.status == "outstanding" and not undo.parked and id(undo) not in old:
-                effects.append(effect_of(after, "undo", undo))  # noqa: PERF401 - as below
-        return effects
-    old = set(map(id, before.runs))
-    for run in after.runs:
-        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in old:
-            effects.append(effect_of(after, "do", run))  # noqa: PERF401 - a comprehension is a call, on the hot path
-    return effects
+    known = set(map(id, old))
+    return [
+        effect_of(after, direction, run)
+        for run in new
+        if run.status == "outstanding" and not (run.waits or run.parked) and id(run) not in known
+    ]
 
 
 def command_message(state: State, effect: SendCommand) -> Message:

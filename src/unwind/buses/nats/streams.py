@@ -59,10 +59,12 @@ def consumer_of(place: Place, group: str) -> str:
 
 # Any number of publications, one bound in bytes; whoever runs the server may set other limits, they are left alone.
 _QUEUE = {"retention": "workqueue", "discard": "new", "max_bytes": 256 * _MEBI, "max_age": _HOUR}
+_OF_EACH = {"max_msgs_per_subject": 8_192, "discard_new_per_subject": True}
+"""A service that is down for long fills its own part, not the whole."""
 _NEWS = {"retention": "interest", "discard": "new", "max_bytes": 256 * _MEBI, "max_age": 7 * _DAY}
 _ARCHIVE = {"retention": "limits", "discard": "old", "max_bytes": 64 * _MEBI, "max_age": 30 * _DAY}
 _KINDS: Mapping[str, Mapping[str, Any]] = {
-    place_of(COMMANDS).stream: _QUEUE,
+    place_of(COMMANDS).stream: _QUEUE | _OF_EACH,
     place_of(REPLIES).stream: _QUEUE,
     place_of(DEAD).stream: _ARCHIVE,
 }
