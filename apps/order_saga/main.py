@@ -79,6 +79,8 @@ def _answering(worker: Worker) -> Served:
         limiter=worker.limiter,
         bulk=worker.bulk,
         keys=worker.keys,
+        bus=worker.bus,
+        roster=worker.roster,
         pages=[dashboard.router],
     )
     page = "dashboard: {address}/, documentation: {address}/docs"

@@ -15,13 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 from uuid_utils import uuid7
 
-from unwind.access import KeyStore
 from unwind.buses.memory import MemoryBus
 from unwind.census import CountedStore
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import Bus, Clock, ParticipantStore, Rate, RateLimiter, Store
+from unwind.queues import OperatedBus
+from unwind.roster import Roster
 from unwind.runtime.announced import AnnouncedStore
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.clock import SystemClock
@@ -32,6 +33,7 @@ from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import limits_of
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
+from unwind.runtime.presence import Announcer
 from unwind.runtime.publisher import Publisher
 from unwind.runtime.queries import Queries
 from unwind.runtime.readiness import Check, Checks, Probe, Remembered, StoreProbe
@@ -44,6 +46,8 @@ from unwind.settings import Database, Server, Settings
 
 if TYPE_CHECKING:
     from unwind.edge.edge import Edge
+    from unwind.stores.postgres.store import PostgresStore as OnServer
+    from unwind.stores.sqlite.store import SQLiteStore as InFile
 
 log = structlog.get_logger("unwind.start")
 
@@ -88,6 +92,10 @@ class Worker(Struct, frozen=True):
     """Acts on many sagas, taken by this process."""
     keys: Keyring
     """Who may call the API."""
+    bus: OperatedBus
+    """What carries commands and replies, and keeps dead letters."""
+    roster: Roster
+    """Who works on the store."""
 
 
 class Hosted(Struct, frozen=True):
@@ -122,7 +130,7 @@ async def open_worker(
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, limits_of(settings), journalled()
         worker = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
-        truth, keys = await outside.store(answers=role != "worker")
+        truth, keys, roster = await outside.store(answers=role != "worker")
         store: Store = truth
         edge = await outside.edge()
         limiter = outside.limiter(edge)
@@ -153,7 +161,8 @@ async def open_worker(
             if publisher is not None:
                 telemetry.more.append(lambda: publisher.metrics(engine.loop.time.now()))
             hosted = _participants(zip(embedded, databases, strict=True), bus, clock, telemetry)
-            parts: list[Participating] = [*hosted] if statuses is None else [statuses, *hosted]
+            parts: list[Participating] = [Announcer(roster, engine, clock, role, sweeper), *hosted]
+            parts += [] if statuses is None else [statuses]
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
             return engine, sweeper, service
@@ -166,7 +175,7 @@ async def open_worker(
         checks = {**outside.checks, "worker": Check(service.check)}
         if sweeper is not None:
             checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        yield Worker(engine, queries, service, checks, limiter, bulk, keys)
+        yield Worker(engine, queries, service, checks, limiter, bulk, keys, bus, roster)
 
 
 @asynccontextmanager
@@ -252,33 +261,30 @@ class _Outside:
         self.checks: dict[str, Check] = {}
         """Of what has been opened."""
 
-    async def store(self, *, answers: bool) -> tuple[CountedStore, Keyring]:
-        """Where the truth is kept, and the keys beside it: what answers calls is not opened to all without one."""
+    async def store(self, *, answers: bool) -> tuple[CountedStore, Keyring, Roster]:
+        """Where the truth is kept; beside it keys, without which no outsider is answered, and who works."""
         database, variable = self._settings.database, self._settings.variables["database"]
-        store: CountedStore
-        keys: KeyStore
+        store: OnServer | InFile
         with _blamed_on(variable):
             if isinstance(database, Server):
                 from unwind.stores.postgres.store import PostgresStore
 
                 url = database.url.reveal
-                server = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
-                store, keys = server, server.keys
+                store = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
             else:
                 from unwind.stores.sqlite.store import SQLiteStore
 
                 _prepare_file(database)
-                file = await SQLiteStore.open(database)
-                store, keys = file, file.keys
+                store = await SQLiteStore.open(database)
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
-        ring = Keyring(keys, self.clock, token_bytes)
+        ring = Keyring(store.keys, self.clock, token_bytes)
         if answers:
             host, named = self._settings.host, self._settings.variables["host"]
             await self.reach("the API keys", lambda: ring.check(host, named))
-        return store, ring
+        return store, ring, store.roster
 
-    async def bus(self) -> Bus:
+    async def bus(self) -> OperatedBus:
         """What carries commands and replies."""
         settings = self._settings
         if settings.bus == "nats" and settings.nats is not None:
@@ -299,7 +305,7 @@ class _Outside:
         self._close_later("bus", memory.close)
         return memory
 
-    def _keep_bus(self, bus: Bus, ping: Probe) -> Bus:
+    def _keep_bus(self, bus: OperatedBus, ping: Probe) -> OperatedBus:
         self._close_later("bus", bus.close)
         self._check("bus", ping)
         return bus

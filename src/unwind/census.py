@@ -5,7 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from unwind.ports import Query, Store
+from unwind.ports import Query, SagaRow, Store
 
 
 class Tally(Struct, frozen=True, order=True):
@@ -40,6 +40,26 @@ class Living(Struct, frozen=True):
     """In order of definition and status."""
 
 
+class Pace(Struct, frozen=True, order=True):
+    """How many sagas began, or ended, within one stretch of time."""
+
+    stretch: int
+    """Which: its begin, divided by its length."""
+    what: str
+    """`started`, or the status that they ended with."""
+    took: int
+    """For how long they lived, in microseconds, cut to two significant digits; 0 of those that began."""
+    count: int
+
+
+class Paces(Struct, frozen=True):
+    """How fast sagas began and ended, as counted at one moment."""
+
+    now: int
+    paces: tuple[Pace, ...]
+    """In order."""
+
+
 class Census(Protocol):
     """Counts. In a port of its own, since what drives sagas has no use for it."""
 
@@ -56,6 +76,17 @@ class Census(Protocol):
         `amounts` names an attribute for a definition: its values are added up, those that are no whole numbers apart.
         Raises UnavailableError, also where there is too much to be counted in time.
         """
+        ...
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        """What began and ended from `since` on, by stretches of so many microseconds: it reads no other rows.
+
+        Raises UnavailableError, also where there is too much to be counted in time.
+        """
+        ...
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        """The sagas of a definition that ended last, the newest first. Raises UnavailableError."""
         ...
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from unwind.buses.memory import MemoryBus
 from unwind.errors import UnavailableError
-from unwind.ports import Bus
+from unwind.queues import OperatedBus
 from unwind.testing.bus_suite import BusSuite, ids, message, publish_each
 from unwind.testing.manual_clock import ManualClock
+from unwind.testing.operated_suite import OperatedSuite
 
 ACK_WAIT = 1_000
 
@@ -26,11 +27,11 @@ async def bus(clock: ManualClock) -> AsyncIterator[MemoryBus]:
     await bus.close()
 
 
-class TestMemoryBus(BusSuite):
+class TestMemoryBus(BusSuite, OperatedSuite):
     clock: ManualClock
 
     @pytest.fixture
-    async def bus(self) -> AsyncIterator[Bus]:
+    async def bus(self) -> AsyncIterator[OperatedBus]:
         self.clock = ManualClock()
         bus = MemoryBus(self.clock, ack_wait=ACK_WAIT)
         yield bus

@@ -18,17 +18,19 @@ from unwind.buses.nats import NatsBus, subscription
 from unwind.buses.nats.streams import consumer_of, place_of
 from unwind.errors import SettingsError
 from unwind.ports import COMMANDS, DEAD, EVENTS, Bus, Message, Subscription
+from unwind.queues import DeadLetter, OperatedBus
 from unwind.runtime.clock import SystemClock
 from unwind.testing.bus_suite import END, BusSuite, ids, message, publish_each, read_to_end
+from unwind.testing.operated_suite import OperatedSuite, letters, queues
 
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
 
 
-class TestNatsBus(BusSuite):
+class TestNatsBus(BusSuite, OperatedSuite):
     @pytest.fixture
-    async def bus(self, nats_url: str) -> AsyncIterator[Bus]:
+    async def bus(self, nats_url: str) -> AsyncIterator[OperatedBus]:
         bus = await NatsBus.open(nats_url, SystemClock(), ack_wait=SECOND)
         yield bus
         await bus.close()
@@ -282,6 +284,49 @@ async def test_what_is_handed_out_for_ever_is_set_aside(
     assert letter.headers["Unwind-Reason"] == "handed out 4 times and never acknowledged"
     await bus.publish(topic, [message("sound")])
     assert ids(await waiting) == ["sound"]
+
+
+async def test_what_was_set_aside_as_it_came_goes_back_as_it_came(
+    bus: NatsBus, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a domain event, with the headers that make it one, and although JetStream has had it just now."""
+    monkeypatch.setattr(subscription, "DELIVERIES", 1)
+    refusal = replace(message("refusal"), outcome="refused", reason="the participant's own words")
+    event = replace(message(f"order-{topic}/1", b'{"total":7}'), correlation_id="c", name="order.placed")
+    for where, sent in ((topic, refusal), (f"{EVENTS}{topic}", event)):
+        member = await bus.subscribe(where, "group")
+        await bus.publish(where, [sent])
+        await member.nack(await member.fetch(1))
+        waiting = asyncio.create_task(member.fetch(1))
+
+        async def dead(where: str = where) -> DeadLetter | None:
+            return next(iter(await letters(bus, where)), None)
+
+        letter = await eventually(dead, within=10)
+        assert letter.reason == "handed out 1 times and never acknowledged"
+        assert letter.messages == (sent,)
+        assert list(await bus.redrive([letter.id])) == [letter.id]
+        [delivery] = await waiting
+        assert delivery.messages == (sent,)
+        await member.ack([delivery])
+
+
+async def test_what_nobody_can_read_is_shown_as_it_is(bus: NatsBus, raw: Client, topic: str) -> None:
+    member = await bus.subscribe(topic, "group")
+    await raw.publish(place_of(topic).subject, b"\xff no batch")
+    await bus.publish(topic, [message("sound")])
+    assert ids(await member.fetch(1)) == ["sound"]
+    [letter] = await letters(bus, topic)
+    assert (letter.messages, letter.data, letter.size) == ((), b"\xff no batch", 10)
+
+
+async def test_the_oldest_of_what_waits_and_of_what_is_held_has_its_time(bus: NatsBus, topic: str) -> None:
+    member = await bus.subscribe(topic, "group")
+    await publish_each(bus, topic, range(3))
+    await member.fetch(1)
+    [held] = await queues(bus, topic)
+    assert held.oldest_at is not None
+    assert held.oldest_at > 1_700_000_000_000_000
 
 
 async def test_what_a_participant_sets_aside_carries_its_reason_in_a_header(

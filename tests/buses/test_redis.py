@@ -6,26 +6,30 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 from tests.eventually import eventually
 from tests.servers import valkey
 from tests.servers.valkey import Valkey
 
+from unwind.buses.envelope import encode_batch
 from unwind.buses.redis import RedisBus
-from unwind.buses.redis_group import DELIVERIES, STREAM
+from unwind.buses.redis_group import DEAD_TOPICS, DELIVERIES, STREAM
 from unwind.errors import SettingsError, UnavailableError
-from unwind.ports import DEAD, Bus
+from unwind.ports import DEAD
+from unwind.queues import OperatedBus
 from unwind.redis_client import RedisClient
 from unwind.runtime.clock import SystemClock
 from unwind.testing.bus_suite import BusSuite, ids, message, publish_each
+from unwind.testing.operated_suite import OperatedSuite, letters, queues
 
 pytestmark = pytest.mark.integration
 
 SECOND = 1_000_000
 
 
-class TestRedisBus(BusSuite):
+class TestRedisBus(BusSuite, OperatedSuite):
     @pytest.fixture
-    async def bus(self, redis_address: str) -> AsyncIterator[Bus]:
+    async def bus(self, redis_address: str) -> AsyncIterator[OperatedBus]:
         bus = await RedisBus.open(redis_address, "", SystemClock(), ack_wait=SECOND)
         yield bus
         await bus.close()
@@ -350,3 +354,45 @@ async def test_a_stream_of_another_shape_is_the_operators_to_mend(bus: RedisBus,
         await bus.subscribe("topic", "group")
     with pytest.raises(UnavailableError, match="WRONGTYPE"):
         await bus.publish("topic", [message(1)])
+
+
+# ----------------------------------------------------------------------------------------------- what operators look at
+
+
+async def test_what_was_set_aside_as_it_came_goes_back_as_it_came(bus: RedisBus, redis: RedisClient) -> None:
+    refusal = replace(message("refusal"), outcome="refused", reason="the participant's own words")
+    data = encode_batch([refusal])
+    subscription = await bus.subscribe("topic", "group")
+    await redis.call("SADD", DEAD_TOPICS, "topic")
+    for body in (data, b"\xff no batch"):
+        await redis.call("XADD", STREAM + DEAD + "topic", "*", "data", body, "reason", "handed out too often")
+    whole, odd = await letters(bus, "topic")
+    assert (whole.reason, whole.messages) == ("handed out too often", (refusal,))
+    assert (odd.messages, odd.data) == ((), b"\xff no batch")
+    assert list(await bus.redrive([whole.id])) == [whole.id]
+    [delivery] = await subscription.fetch(1)
+    assert delivery.messages == (refusal,)
+
+
+async def test_the_oldest_of_what_waits_and_of_what_is_held_has_its_time(bus: RedisBus) -> None:
+    subscription = await bus.subscribe("topic", "group")
+    await publish_each(bus, "topic", range(3))
+    [waits] = await queues(bus, "topic")
+    await subscription.fetch(2)
+    [held] = await queues(bus, "topic")
+    assert (waits.waiting, waits.held, held.waiting, held.held) == (3, 0, 1, 2)
+    assert waits.oldest_at == held.oldest_at
+    assert (waits.oldest_at or 0) > 1_700_000_000_000_000
+
+
+async def test_of_a_flushed_server_nothing_is_told_before_somebody_joins(bus: RedisBus, redis: RedisClient) -> None:
+    await bus.subscribe("topic", "group")
+    await redis.call("FLUSHALL")
+    await bus.subscribe("topic", "other")
+    assert [queue.group for queue in await queues(bus, "topic")][-1] == "other"
+
+
+async def test_a_set_of_topics_that_is_none_is_told(bus: RedisBus, redis: RedisClient) -> None:
+    await redis.call("SADD", DEAD_TOPICS, b"\xff")
+    with pytest.raises(UnavailableError, match="something else writes there"):
+        await bus.dead_letters(1)

@@ -3,19 +3,24 @@
 from typing import Any, get_args
 
 import pytest
+import typer
 import typer.main
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import fields
 
 from unwind.cli.circuits import circuits
+from unwind.cli.dead_letters import dead_letters
 from unwind.cli.sagas import sagas
+from unwind.cli.workers import workers
 from unwind.http.acts import act_routes
 from unwind.http.bulk import BulkRequest, bulk_routes
 from unwind.http.circuits import circuit_routes
+from unwind.http.dead_letters import dead_letter_routes
 from unwind.http.filters import SagaFilter
 from unwind.http.foresight import foresight_routes
 from unwind.http.openapi import docs_of
 from unwind.http.sagas import saga_routes
+from unwind.http.workers import worker_routes
 
 OTHERWISE = {"signals": "signal"}
 """What is named otherwise than the part of the path that says it."""
@@ -41,12 +46,27 @@ def named(route: HTTPRouteHandler) -> str:
     return OTHERWISE.get(said[0], said[0]) if said else ("show" if rest else "list")
 
 
-def test_what_one_process_knows_of_participants_has_a_command_of_its_own() -> None:
-    group: Any = typer.main.get_command(circuits)
-    [route] = circuit_routes
+@pytest.mark.parametrize(("command", "routes"), [(circuits, circuit_routes), (workers, worker_routes)])
+def test_what_is_only_looked_at_has_a_command_of_its_own(command: typer.Typer, routes: list[HTTPRouteHandler]) -> None:
+    group: Any = typer.main.get_command(command)
+    [route] = routes
     assert route.paths == {f"/{group.name}"}
     assert not docs_of(route).parameters
     assert {option.lstrip("-") for parameter in group.params for option in parameter.opts} >= {"url", "json"}
+
+
+@pytest.mark.parametrize("route", dead_letter_routes, ids=lambda route: route.name or "")
+def test_each_route_about_dead_letters_has_its_command(route: HTTPRouteHandler) -> None:
+    group: Any = typer.main.get_command(dead_letters)
+    [path] = route.paths
+    _, of, *act = path.split("/")
+    assert of == group.name
+    command = group.commands[act[0] if act else "list"]
+    docs = docs_of(route)
+    asked = {parameter.name for parameter in docs.parameters}
+    asked |= {field.name for field in fields(docs.request)} if docs.request is not None else set()
+    taken = {name.lstrip("-") for parameter in command.params for name in (*parameter.opts, parameter.name)}
+    assert asked | {"url", "json"} <= taken
 
 
 def options(command: str, *groups: str) -> set[str]:

@@ -237,3 +237,16 @@ def test_a_process_that_hears_no_answers_says_where_to_ask(monkeypatch: pytest.M
     told = CliRunner().invoke(app, ["circuits"])
     assert told.exit_code == 0
     assert told.stderr == "api-1 leaves answers to the workers: ask their /metrics\n"
+
+
+# ------------------------------------------------------------------------------------------------------------- workers
+
+
+def test_who_works_is_told(server: Server) -> None:
+    told = CliRunner().invoke(app, ["workers"], env={"UNWIND_URL": server.url})
+    assert (told.exit_code, told.stderr) == (0, "")
+    head, line = told.stdout.splitlines()
+    assert head.split()[:3] == ["id", "role", "state"]
+    assert line.split()[1:3] == ["all", "there"]
+    told = CliRunner().invoke(app, ["workers", "--json"], env={"UNWIND_URL": server.url})
+    assert len(json.loads(told.stdout)["workers"]) == 1

@@ -72,6 +72,7 @@ def test_pages_need_read_acts_operate_the_form_of_orders_start() -> None:
         ("POST", "/sagas/{saga_id}/acts/{act}"),
         ("POST", "/bulk/{action}"),
         ("POST", "/bulk/runs/{run_id}/stop"),
+        ("POST", "/dead-letters/{act}"),
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from unwind.census import Living, Tally
+from unwind.census import Living, Paces, Tally
 from unwind.ports import Claimed, Committed, Move, Query, SagaRow, Unit
 from unwind.stores.memory import MemoryStore
 from unwind.stores.postgres.store import PostgresStore
@@ -135,9 +135,26 @@ class Youthful(MemoryStore):
         return replace(living, standings=tuple(replace(each, updated_at=last) for each in living.standings))
 
 
-@pytest.mark.parametrize(
-    "broken", [Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming, Lax, Halved, Rounding, Youthful]
-)
+class Endless(MemoryStore):
+    """Counts what began, and nothing that ended."""
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        found = await super().paces(since, stretch)
+        return replace(found, paces=tuple(each for each in found.paces if each.what == "started"))
+
+
+class Early(MemoryStore):
+    """Tells what ended first."""
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        return (await super().ended(definition, 1_000))[::-1][:limit]
+
+
+WRITING = (Untouched, Unpushed, Unleased, Stuck, Late, Torn, Sinking, Renaming)
+READING = (Lax, Halved, Rounding, Youthful, Endless, Early)
+
+
+@pytest.mark.parametrize("broken", [*WRITING, *READING])
 async def test_a_store_with_one_fault_is_found_out(broken: type[MemoryStore]) -> None:
     clock = StoreClock()
     with pytest.raises(AssertionError, match="seed 1, operation"):

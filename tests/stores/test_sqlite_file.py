@@ -307,6 +307,8 @@ PLANS = {
     "tally_by_text": "INDEX attributes_found (name=? AND value>? AND value<?)",
     "tally": "sagas USING INDEX sagas_started (started_at>? AND started_at<?)",
     "tally_by_attribute": f"found USING COVERING INDEX attributes_found {STRETCH}",
+    "paces": "sagas USING INDEX sagas_ended (definition=? AND ended_at>?)",
+    "ended": "sagas USING INDEX sagas_ended (definition=? AND ended_at>?)",
     "clashing": "definitions USING PRIMARY KEY (name=? AND version=?)",
 }
 

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from unwind.errors import CodecError
 from unwind.ports import Message
+from unwind.queues import DeadLetter
 
 _VERSION = 1
 
@@ -44,3 +46,17 @@ def decode_batch(data: bytes) -> tuple[Message, ...]:
     if not envelope.messages:
         raise CodecError("an envelope without messages")
     return envelope.messages
+
+
+def letter_of(key: str, topic: str, reason: str, at: int, data: bytes) -> DeadLetter:
+    """What was set aside, opened where that can be; without a `reason` its first message has it."""
+    try:
+        messages = decode_batch(data)
+    except CodecError:
+        return DeadLetter(key, topic, reason, at, len(data), (), data)
+    return DeadLetter(key, topic, reason or messages[0].reason, at, len(data), messages)
+
+
+def restored(messages: Sequence[Message]) -> Sequence[Message]:
+    """As they were before somebody wrote on them why they are dead."""
+    return [replace(message, reason="") for message in messages]

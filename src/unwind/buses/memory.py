@@ -6,36 +6,53 @@ is waiting; what is nacked comes again behind it.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from unwind.buses.envelope import restored
+from unwind.buses.memory_dead import DeadMemory
 from unwind.errors import UnavailableError
-from unwind.ports import Clock, Delivery, Message
+from unwind.ports import DEAD, Clock, Delivery, Message
+from unwind.queues import DeadLetter, DeadLetters, Queue
 
 ACK_WAIT = 30_000_000
 CAPACITY = 65_536
 BACKLOG = 1_024
 
 
+def wall_clock() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1_000
+
+
 class MemoryBus:
     """Implements `Bus` for the members of one event loop."""
 
     def __init__(
-        self, clock: Clock, *, ack_wait: int = ACK_WAIT, capacity: int = CAPACITY, backlog: int = BACKLOG
+        self,
+        clock: Clock,
+        *,
+        ack_wait: int = ACK_WAIT,
+        capacity: int = CAPACITY,
+        backlog: int = BACKLOG,
+        now: Callable[[], int] = wall_clock,
     ) -> None:
         """`ack_wait` is in microseconds, `capacity` the messages that a group may have waiting and unacknowledged.
 
-        A topic without any group keeps its newest `backlog` messages for the first group that comes.
+        A topic without any group keeps its newest `backlog` messages for the first group that comes; so many dead
+        letters are kept too. `now` tells when those were set aside, in microseconds since the epoch.
         """
         self._clock = clock
         self._ack_wait = ack_wait
         self._capacity = capacity
         self._backlog = backlog
         self._topics: dict[str, _Topic] = {}
+        self._dead = DeadMemory(backlog, now)
         self._closed = False
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
@@ -44,12 +61,45 @@ class MemoryBus:
         if not messages:
             return
         self._topic(topic).publish(tuple(messages), self._capacity, self._backlog)
+        if topic.startswith(DEAD):
+            self._dead.add(topic, messages)
 
     async def subscribe(self, topic: str, group: str) -> "MemorySubscription":
         """Join a group; it exists, and collects, from its first member on. Raises UnavailableError when closed."""
         self._check_open()
         groups = self._topic(topic)
         return MemorySubscription(groups.groups.get(group) or groups.add(group, _Group(self._clock, self._ack_wait)))
+
+    async def queues(self) -> Sequence[Queue]:
+        self._check_open()
+        return sorted(
+            Queue(topic.name, name, len(group.ready), group.held)
+            for topic in self._topics.values()
+            if not topic.name.startswith(DEAD)
+            for name, group in topic.groups.items()
+        )
+
+    async def dead_letters(self, limit: int, after: str = "") -> DeadLetters:
+        self._check_open()
+        return self._dead.page(limit, after)
+
+    async def find_dead(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
+        self._check_open()
+        return self._dead.find(ids)
+
+    async def redrive(self, ids: Sequence[str]) -> Sequence[str]:
+        done = []
+        for letter in await self.find_dead(ids):
+            await self.publish(letter.topic, restored(letter.messages))
+            self._dead.forget(letter.id)
+            done.append(letter.id)
+        return done
+
+    async def discard(self, ids: Sequence[str]) -> Sequence[str]:
+        found = await self.find_dead(ids)
+        for letter in found:
+            self._dead.forget(letter.id)
+        return [letter.id for letter in found]
 
     async def close(self) -> None:
         """Drop everything; waiting fetches end with UnavailableError."""
@@ -162,6 +212,11 @@ class _Group:
         self._held: OrderedDict[object, _Held] = OrderedDict()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.Task[None] | None = None
+
+    @property
+    def held(self) -> int:
+        """Deliveries in somebody's hands."""
+        return len(self._held)
 
     def add(self, messages: tuple[Message, ...]) -> None:
         self._count += 1

@@ -17,9 +17,11 @@ from secrets import token_hex
 import structlog
 
 from unwind.buses.envelope import encode_batch
-from unwind.buses.redis_group import STREAM, Member, is_missing
+from unwind.buses.redis_group import DEAD_TOPICS, STREAM, Member, is_missing
+from unwind.buses.redis_operated import RedisDead, read_queues
 from unwind.errors import UnavailableError
-from unwind.ports import Clock, Delivery, Message
+from unwind.ports import DEAD, Clock, Delivery, Message
+from unwind.queues import DeadLetter, DeadLetters, Queue
 from unwind.redis_client import RedisClient
 
 log = structlog.get_logger("unwind.redis")
@@ -46,6 +48,7 @@ class RedisBus:
         self._clock = clock
         self._ack_wait = ack_wait
         self._length = length
+        self._dead = RedisDead(client)
         self._subscriptions: set[RedisSubscription] = set()
         self._closed = False
 
@@ -66,6 +69,8 @@ class RedisBus:
         self._check_open()
         if messages:
             data = encode_batch(messages)
+            if topic.startswith(DEAD):
+                await self._client.call("SADD", DEAD_TOPICS, topic.removeprefix(DEAD))
             await self._client.call("XADD", STREAM + topic, "MAXLEN", "~", self._length, "*", "data", data)
 
     async def subscribe(self, topic: str, group: str) -> "RedisSubscription":
@@ -82,6 +87,26 @@ class RedisBus:
         subscription = RedisSubscription(member, reader, self._clock, every, self._subscriptions.discard)
         self._subscriptions.add(subscription)
         return subscription
+
+    async def queues(self) -> Sequence[Queue]:
+        self._check_open()
+        return await read_queues(self._client)
+
+    async def dead_letters(self, limit: int, after: str = "") -> DeadLetters:
+        self._check_open()
+        return await self._dead.page(limit, after)
+
+    async def find_dead(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
+        self._check_open()
+        return await self._dead.find(ids)
+
+    async def redrive(self, ids: Sequence[str]) -> Sequence[str]:
+        self._check_open()
+        return await self._dead.redrive(ids, self._length)
+
+    async def discard(self, ids: Sequence[str]) -> Sequence[str]:
+        self._check_open()
+        return await self._dead.discard(ids)
 
     async def ping(self) -> None:
         """Raises UnavailableError when Redis does not answer."""

@@ -15,6 +15,10 @@ log = structlog.get_logger("unwind.redis")
 
 STREAM = "unwind:bus:"
 """A topic's stream is called this and the topic's name."""
+TOPICS = "unwind:topics"
+"""The set of topics that have, or had, a group."""
+DEAD_TOPICS = "unwind:topics:dead"
+"""The set of topics of which something was set aside."""
 DEAD_LENGTH = 1_000
 """How many of the latest entries that nobody can handle are kept of a topic."""
 DELIVERIES = 50
@@ -60,6 +64,7 @@ class Member:
 
         Raises SettingsError when something else is stored under the stream's name.
         """
+        await self._client.call("SADD", TOPICS, self._topic)
         try:
             await self._client.call("XGROUP", "CREATE", self._stream, self._group, "0", "MKSTREAM")
         except UnavailableError as error:
@@ -127,6 +132,7 @@ class Member:
         log.warning("dead_letter", topic=self._topic, group=self._group, id=key.decode(), reason=reason)
         if not self._topic.startswith(DEAD):
             stream = STREAM + DEAD + self._topic
+            await self._client.call("SADD", DEAD_TOPICS, self._topic)
             told: list[Argument] = ["data", data, "reason", reason, "group", self._group, "id", key]
             await self._client.call("XADD", stream, "MAXLEN", "~", DEAD_LENGTH, "*", *told)
         await self._ack([key])

@@ -6,10 +6,12 @@ import typer
 
 from unwind.cli.check import check
 from unwind.cli.circuits import circuits
+from unwind.cli.dead_letters import dead_letters
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
 from unwind.cli.terminal import version_of
+from unwind.cli.workers import workers
 
 # Plain tracebacks: the pretty ones may show the values of variables, and keys and passwords are among them.
 app = typer.Typer(name="unwind", add_completion=False, invoke_without_command=True, pretty_exceptions_enable=False)
@@ -18,6 +20,8 @@ app.add_typer(keys)
 app.add_typer(sagas)
 app.command()(check)
 app.add_typer(circuits)
+app.add_typer(dead_letters)
+app.add_typer(workers)
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,8 +11,11 @@ from litestar.params import FromPath
 
 from unwind.dashboard.acts import act_routes
 from unwind.dashboard.bulk import bulk_pages
+from unwind.dashboard.course import Courses
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
+from unwind.dashboard.house import Houses
+from unwind.dashboard.letters import letter_routes
 from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
 from unwind.dashboard.login import login_routes
@@ -20,7 +23,9 @@ from unwind.dashboard.overview import overview_routes
 from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages, Related, nothing_related
 from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
+from unwind.dashboard.shares import Shares
 from unwind.dashboard.system import system_routes
+from unwind.dashboard.traffic import Traffics
 
 own_routes = [
     *overview_routes,
@@ -30,6 +35,7 @@ own_routes = [
     *bulk_pages,
     *definition_routes,
     *system_routes,
+    *letter_routes,
     *login_routes,
 ]
 _KEPT = "public, max-age=31536000, immutable"
@@ -49,13 +55,21 @@ class Dashboard:
     ) -> None:
         """`routes`, `links` and `templates` are the application's own pages, to which `related` leads from a saga."""
         pages, live = Pages(title, links, templates), Live()
-        self.stop = live.stop
-        """Ends what is open: the process is about to stop."""
+        courses, shares, traffic, houses = Courses(), Shares(), Traffics(), Houses()
+        self._stopped = (live.stop, courses.stop, shares.stop, traffic.stop, houses.stop)
 
         def failed(request: AnyRequest, error: Exception) -> Response[str]:
             return fault_page(pages, request, error)
 
-        given = {"pages": pages, "live": live, "related": related}
+        given = {
+            "pages": pages,
+            "live": live,
+            "courses": courses,
+            "shares": shares,
+            "traffic": traffic,
+            "houses": houses,
+            "related": related,
+        }
         self.router = Router(
             "/",
             route_handlers=[asset, *own_routes, *routes],
@@ -63,6 +77,11 @@ class Dashboard:
             dependencies={name: Provide(_always(each), sync_to_thread=False) for name, each in given.items()},
             exception_handlers={Exception: failed},
         )
+
+    def stop(self) -> None:
+        """End what is open: the process is about to stop."""
+        for stop in self._stopped:
+            stop()
 
 
 def _always(value: object) -> Callable[[], object]:

@@ -8,10 +8,11 @@ from msgspec import Struct
 from unwind.core.plans import StepPlan
 from unwind.core.saga import Saga
 from unwind.dashboard.pages import ThePages
-from unwind.dashboard.requests import TheEngine
+from unwind.dashboard.requests import TheEngine, TheQueries
+from unwind.dashboard.shares import TheShares
 
-_WIDTH, _HEIGHT = 190, 74
-_ACROSS, _DOWN = 230, 92
+_WIDTH, _HEIGHT = 190, 102
+_ACROSS, _DOWN = 230, 120
 
 
 class Node(Struct, frozen=True):
@@ -78,10 +79,11 @@ def _edges(nodes: dict[str, Node]) -> Sequence[Edge]:
 
 
 @get("/definitions", scope="read")
-async def definitions(pages: ThePages, engine: TheEngine) -> Response[str]:
-    """All definitions, the newest version of each name first."""
+async def definitions(pages: ThePages, engine: TheEngine, queries: TheQueries, shares: TheShares) -> Response[str]:
+    """All definitions, the newest version of each name first, and what became of the steps of sagas that ended last."""
     known = sorted(engine.sagas.values(), key=lambda saga: (saga.name, -saga.version))
-    return pages.render("definitions.html", graphs=[graph_of(saga) for saga in known])
+    samples = await shares.read(queries, sorted(engine.newest))
+    return pages.render("definitions.html", graphs=[graph_of(saga) for saga in known], samples=samples)
 
 
 definition_routes = [definitions]

@@ -1,7 +1,7 @@
 """How values are written on pages: instants, durations, sizes, JSON; each as short as a person reads it."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +16,8 @@ SHOWN = 1_200
 _KIB = 1_024
 _TENTHS = 60
 """Durations below so many seconds are told to a tenth."""
+_SMALL = 0.1
+"""Shares below it are told to two digits."""
 
 
 def micros_of(text: str) -> int:
@@ -36,6 +38,23 @@ def short_instant(text: str | None) -> str:
     return "\N{EN DASH}" if text is None else text[:19].replace("T", " ")
 
 
+def when(micros: int) -> str:
+    """`2026-11-27 14:03`, in UTC, of microseconds since the epoch."""
+    return f"{datetime.fromtimestamp(micros // SECOND, UTC):%Y-%m-%d %H:%M}"
+
+
+def took(micros: int | None) -> str:
+    """A duration; a dash where there is none."""
+    return "\N{EN DASH}" if micros is None else duration(micros)
+
+
+def percent(share: float | None) -> str:
+    """`12 %`, `0.4 %`; a dash where there is nothing to have a share of."""
+    if share is None:
+        return "\N{EN DASH}"
+    return f"{share * 100:.2g} %" if 0 < share < _SMALL else f"{share * 100:.0f} %"
+
+
 def size(length: int) -> str:
     """`900 bytes`, `200 KiB`."""
     return f"{length} bytes" if length < _KIB else f"{length / _KIB:.0f} KiB"
@@ -51,8 +70,8 @@ def pretty(raw: Raw | bytes) -> str:
 
 
 def readable(text: str) -> str:
-    """Without control characters that would turn a line round or hide it; line ends and tabs stay."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    """Without control characters that would turn a line round or hide it; line ends, tabs and what joins emoji stay."""
+    return "".join(each if each.isprintable() or each in "\n\t\u200d" else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def cut(text: str, most: int = SHOWN) -> str:
@@ -63,7 +82,11 @@ def cut(text: str, most: int = SHOWN) -> str:
 WORDS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "instant": short_instant,
+    "when": when,
+    "took": took,
+    "share": percent,
     "size": size,
+    "bytes": bytes,
     "pretty": pretty,
     "readable": readable,
     "cut": cut,

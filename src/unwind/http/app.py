@@ -17,6 +17,7 @@ from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
 from unwind.http.bulk import bulk_routes
 from unwind.http.circuits import circuit_routes
+from unwind.http.dead_letters import dead_letter_routes
 from unwind.http.documentation import documentation_routes
 from unwind.http.filters import documented
 from unwind.http.foresight import foresight_routes
@@ -26,7 +27,10 @@ from unwind.http.openapi import ATTRIBUTE, ATTRIBUTES, About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
 from unwind.http.rate_limits import limited_by
 from unwind.http.sagas import Shows, saga_routes
+from unwind.http.workers import worker_routes
 from unwind.ports import RateLimiter
+from unwind.queues import OperatedBus
+from unwind.roster import Roster
 from unwind.runtime.bulk import Bulk
 from unwind.runtime.engine import Engine
 from unwind.runtime.keyring import Keyring
@@ -104,6 +108,8 @@ def create_app(
     limiter: RateLimiter | None = None,
     bulk: Bulk | None = None,
     keys: Keyring | None = None,
+    bus: OperatedBus | None = None,
+    roster: Roster | None = None,
     pages: Sequence[Router] = (),
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
@@ -111,6 +117,8 @@ def create_app(
     Routes may ask for `engine`, `queries`, and what `provide` adds, by parameter name. `checks` decide `/readyz`;
     `shows` says how the contexts of a definition, `name` or `name@version`, are shown; `limiter` counts the calls under
     `/api/v1`; `bulk` carries out what is asked for many sagas at once: without it there are no routes for that.
+    `bus` is what dead letters are on, `roster` where workers say that they are there: without them there are no routes
+    for those either.
     `keys` tell who calls: without them, or as long as there are none, only callers on this machine are served. Each
     route says with `scope="read"` (or `start`, `operate`, `admin`, `open`) who may call it; else DefinitionError.
     `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for.
@@ -123,10 +131,13 @@ def create_app(
         "telemetry": engine.telemetry,
         "bulk": bulk,
         "keys": keys,
+        "bus": bus,
+        "roster": roster,
         **(provide or {}),
     }
     about_sagas = [*saga_routes, *foresight_routes, *act_routes, *circuit_routes]
-    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *(key_routes if keys else ()), *routes]
+    in_api = [*about_sagas, *(bulk_routes if bulk else ()), *(key_routes if keys else ())]
+    in_api += [*(dead_letter_routes if bus else ()), *(worker_routes if roster else ()), *routes]
     described = [(PREFIX + path, route) for route in in_api for path in sorted(route.paths)]
     described += [(path, route) for route in health_routes for path in sorted(route.paths)]
     documentation = documentation_routes(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from unwind.census import CountedStore, Tally
+from unwind.census import CountedStore, Living, Paces, Tally
 from unwind.core.codec import SAGA_EVENTS, fold, read_snapshot
 from unwind.core.events import Event
 from unwind.core.messages import Direction
@@ -188,6 +188,33 @@ class Queries:
             # From here on too late to join: who asks now may have written what this count does not see.
             del self._waiting[key]
             return await self._store.tally(query, amounts)
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        """What began and ended from an instant on, by stretches of so many microseconds. Raises UnavailableError."""
+        return await self._store.paces(since, stretch)
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        """The sagas of a definition that ended last, the newest first. Raises UnavailableError."""
+        return await self._store.ended(definition, limit)
+
+    async def living(self, revisions: Sequence[str]) -> Living:
+        """What has not ended of these revisions. Raises UnavailableError."""
+        return await self._store.living(revisions)
+
+    async def live_revisions(self) -> Mapping[str, int]:
+        """How many live sagas are bound to each revision, 10 000 at most of each. Raises UnavailableError."""
+        return (await self._store.register((), note=False)).others
+
+    async def logs(self, saga_ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
+        """The logs of several sagas; without those that are not there, or were written by another version.
+
+        Raises UnavailableError.
+        """
+        found: dict[str, tuple[Event, ...]] = {}
+        for saga_id, stored in (await self._store.load(dict.fromkeys(saga_ids, 0), snapshots=False)).streams.items():
+            with suppress(CodecError):  # to be read there
+                found[saga_id] = tuple(_events(stored))
+        return found
 
     async def commits(self, stream: str) -> tuple[tuple[int, bytes], ...]:
         """The commits of any stream, `(number of the first event, encoded events)`.

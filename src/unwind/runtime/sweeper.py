@@ -19,6 +19,8 @@ class Sweeper:
         self._engine = engine
         self._store = store
         self._clock = clock
+        self.swept_at = clock.monotonic()
+        """When the store last answered what is due, by the clock."""
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -40,6 +42,7 @@ class Sweeper:
         except UnavailableError as error:
             log.warning("sweep_failed", error=str(error))
             return 0
+        self.swept_at = self._clock.monotonic()
         for saga_id, token in claimed.tokens.items():
             engine.loop.tick(saga_id, token)
         engine.telemetry.work["wake_ups"] += len(claimed.tokens)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from unwind.census import Living, Standing, Tally
+from unwind.census import Living, Pace, Paces, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import RejectedError, UnavailableError
@@ -170,6 +170,22 @@ class MemoryStore:
         )
         return Living(self._now(), tuple(standings))
 
+    async def paces(self, since: int, stretch: int) -> Paces:
+        self._refuse_when_closed()
+        counts: Counter[tuple[int, str, int]] = Counter()
+        for row in self._rows.values():
+            if row.started_at >= since:
+                counts[row.started_at // stretch, "started", 0] += 1
+            if row.ended_at is not None and row.ended_at >= since:
+                counts[row.ended_at // stretch, row.status, _cut(row.ended_at - row.started_at)] += 1
+        return Paces(self._now(), tuple(sorted(Pace(*group, count) for group, count in counts.items())))
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        self._refuse_when_closed()
+        theirs = [row for row in self._rows.values() if row.definition == definition and row.ended_at is not None]
+        theirs.sort(key=lambda row: (row.ended_at, row.id), reverse=True)
+        return theirs[:limit]
+
     async def close(self) -> None:
         self._closed = True
 
@@ -244,3 +260,9 @@ def _matches(row: SagaRow, query: Query) -> bool:
 
 def _place(row: SagaRow) -> tuple[int, str]:
     return row.started_at, row.id
+
+
+def _cut(duration: int) -> int:
+    """Its two first digits, and as many zeros as there were others."""
+    written = str(max(duration, 0))
+    return int(written[:2].ljust(len(written), "0"))

@@ -36,6 +36,7 @@ EFFECTS = frozenset(
             "lease ended",
         ),
         *("found by an attribute", "found by two", "counted", "counted by an attribute", "added up", "counted alive"),
+        *("counted over time", "ended last"),
         *("loaded", "snapshot loaded", "handed out", "found", "page turned", "registered", "clash found"),
         *("others alive", "found alive"),
     )
@@ -224,11 +225,20 @@ class Walk:
         self._saw("counted by an attribute", tallies and query.attributes)
         self._saw("added up", any(tally.amount for tally in tallies))
         await self._living()
+        await self._paces()
 
     async def _living(self) -> None:
         known = REVISIONS[self._steps % len(REVISIONS) :]
         living = await self._both(f"living {known}", lambda store: store.living(known))
         self._saw("counted alive", living.standings)
+
+    async def _paces(self) -> None:
+        since, stretch = self._clock.at - self._random.randint(0, 200), self._random.choice((1, 7, 60))
+        paces = await self._both(f"paces {since} {stretch}", lambda store: store.paces(since, stretch))
+        self._saw("counted over time", any(pace.what != "started" for pace in paces.paces))
+        definition, limit = self._random.choice(("order", "trip@")), self._random.randint(1, 5)
+        ended = await self._both(f"ended {definition} {limit}", lambda store: store.ended(definition, limit))
+        self._saw("ended last", ended)
 
     def _query(self) -> Query:
         random = self._random

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from unwind.census import CountedStore, Standing, Tally
+from unwind.census import CountedStore, Pace, Standing, Tally
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import Query, SagaRow, Unit
 from unwind.testing.store_examples import BEGINNING, REVISION, TEXTS, append, contents, row
@@ -239,6 +239,52 @@ class SearchSuite:
             Tally("trip", "running", 1, 1)
         ]
 
+    async def test_beginnings_and_ends_are_counted_by_stretches_of_time(self, store: CountedStore) -> None:
+        def ended(saga: str, definition: str, status: str, started_at: int, ended_at: int) -> Unit:
+            made = SagaRow(saga, REVISION, definition, status, None, "", started_at, ended_at, ended_at)
+            return Unit(append(saga), made)
+
+        await store.commit(
+            [
+                ended("a", "order", "completed", 99, 100),
+                ended("b", "order", "completed", 100, 1_234_667),
+                ended("c", "trip", "completed", 101, 1_239_999),
+                ended("d", "order", "compensated", 150, 1_234_667),
+                ended("e", "trip", "compensated", 1_000_000, 1_234_999),
+                ended("clocks apart", "é 日本", "completed", 1_000_005, 1_000_004),
+                begun("f", (), started_at=1_234_667),
+            ]
+        )
+        counted = await store.paces(100, 100)
+        assert counted.now == (await store.load({})).now
+        assert counted.paces == (
+            Pace(1, "completed", 1, 1),
+            Pace(1, "started", 0, 3),
+            Pace(10_000, "completed", 0, 1),
+            Pace(10_000, "started", 0, 2),
+            Pace(12_346, "compensated", 1_200_000, 1),
+            Pace(12_346, "completed", 1_200_000, 1),
+            Pace(12_346, "started", 0, 1),
+            Pace(12_349, "compensated", 230_000, 1),
+            Pace(12_399, "completed", 1_200_000, 1),
+        )
+        assert (await store.paces(1_239_999, 100)).paces == (Pace(12_399, "completed", 1_200_000, 1),)
+        assert (await store.paces(1_240_000, 100)).paces == ()
+
+    async def test_what_ended_last_of_a_definition_comes_first(self, store: CountedStore) -> None:
+        await store.commit(
+            [
+                Unit(append(name), SagaRow(name, REVISION, definition, "completed", None, "", 9 - at, at, at))
+                for name, definition, at in (("a", "order", 1), ("b", "order", 3), ("c", "trip", 4), ("d", "order", 3))
+            ]
+        )
+        await store.commit([begun("e", ())])
+        assert [each.id for each in await store.ended("order", 9)] == ["d", "b", "a"]
+        assert [each.id for each in await store.ended("order", 2)] == ["d", "b"]
+        assert [each.ended_at for each in await store.ended("trip", 1)] == [4]
+        for nothing in ("", "orde", "orders", "\0", "order\0"):
+            assert list(await store.ended(nothing, 9)) == []
+
     @pytest.mark.parametrize("text", TEXTS, ids=ascii)
     async def test_what_was_never_stored_is_not_counted(self, store: CountedStore, text: str) -> None:
         await store.commit([begun("a", (("name", "value"),))])
@@ -259,3 +305,7 @@ class SearchSuite:
                 await store.tally(query, {})
         with pytest.raises(UnavailableError):
             await store.living([REVISION])
+        with pytest.raises(UnavailableError):
+            await store.paces(0, 1)
+        with pytest.raises(UnavailableError):
+            await store.ended("order", 1)

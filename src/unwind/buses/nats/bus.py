@@ -12,11 +12,13 @@ import structlog
 from unwind.buses.envelope import encode_batch
 from unwind.buses.nats.cloud_events import headers_of
 from unwind.buses.nats.link import Link
+from unwind.buses.nats.operated import NatsDead, read_queues
 from unwind.buses.nats.sender import Parcel, Sender, size_of
 from unwind.buses.nats.streams import Place, Streams, place_of
 from unwind.buses.nats.subscription import REASON, NatsSubscription
 from unwind.errors import UnavailableError
 from unwind.ports import DEAD, EVENTS, Clock, Message
+from unwind.queues import DeadLetter, DeadLetters, Queue
 
 log = structlog.get_logger("unwind.nats")
 
@@ -32,6 +34,7 @@ class NatsBus:
         self._ack_wait = ack_wait
         self._streams = Streams(link, clock)
         self._sender = Sender(link, self._streams, clock)
+        self._dead = NatsDead(self._streams, self._sender)
         self._subscriptions: set[NatsSubscription] = set()
         self._closed = False
 
@@ -85,6 +88,26 @@ class NatsBus:
         await subscription.open()
         self._subscriptions.add(subscription)
         return subscription
+
+    async def queues(self) -> Sequence[Queue]:
+        self._check_open()
+        return await read_queues(self._streams)
+
+    async def dead_letters(self, limit: int, after: str = "") -> DeadLetters:
+        self._check_open()
+        return await self._dead.page(limit, after)
+
+    async def find_dead(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
+        self._check_open()
+        return await self._dead.find(ids)
+
+    async def redrive(self, ids: Sequence[str]) -> Sequence[str]:
+        self._check_open()
+        return await self._dead.redrive(ids)
+
+    async def discard(self, ids: Sequence[str]) -> Sequence[str]:
+        self._check_open()
+        return await self._dead.discard(ids)
 
     async def ping(self) -> None:
         """Raises UnavailableError when NATS, or its JetStream, does not answer."""

@@ -4,10 +4,10 @@ A topic belongs to the stream of its first word. Commands and replies have one g
 until it is acknowledged; domain events, and whatever else, until every group has; dead letters until they are too old.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import structlog
@@ -28,6 +28,9 @@ _UNACKNOWLEDGED = 8_192
 """Deliveries of a group that may be in somebody's hands."""
 
 NO_STREAM = 10_059
+_NO_MESSAGE = 10_037
+_NO_SEQUENCE = 10_043
+"""How reading, and how deleting, fails of what is not there."""
 _PASSING = frozenset({404, 503})
 _DELETED = "no such file"
 _NAME_IN_USE = 10_058
@@ -49,6 +52,17 @@ def place_of(topic: str) -> Place:
     """The words of a topic become those of a subject; signs that NATS does not take are percent-encoded."""
     words = [quote(word, safe="") or "%" for word in topic.split(".")]
     return Place(topic, f"{_NAME}-{words[0]}", ".".join((_NAME, *words)), "%2E".join(words[1:]))
+
+
+def topic_of(subject: str) -> str:
+    """The topic again."""
+    return ".".join("" if word == "%" else unquote(word) for word in subject.split(".")[1:])
+
+
+def group_of(consumer: str) -> str:
+    """The name of the group that a consumer is made for."""
+    name = consumer.partition("@")[0]
+    return "" if name == "%" else unquote(name)
 
 
 def consumer_of(place: Place, group: str) -> str:
@@ -84,10 +98,31 @@ class _Problem(Struct):
 
 class _State(Struct):
     last_seq: int = 0
+    messages: int = 0
 
 
 class _Delivered(Struct):
     stream_seq: int = 0
+
+
+class Stored(Struct):
+    """A message as JetStream keeps it."""
+
+    subject: str
+    seq: int
+    data: bytes = b""
+    hdrs: bytes = b""
+    time: str = ""
+
+
+class Consumer(Struct):
+    """What JetStream tells of a group."""
+
+    name: str
+    config: dict[str, Any] = {}
+    num_pending: int = 0
+    num_ack_pending: int = 0
+    ack_floor: _Delivered = msgspec.field(default_factory=_Delivered)
 
 
 class _Answer(Struct):
@@ -98,6 +133,11 @@ class _Answer(Struct):
     created: str = ""
     state: _State = msgspec.field(default_factory=_State)
     delivered: _Delivered = msgspec.field(default_factory=_Delivered)
+    message: Stored | None = None
+    streams: list[str] | int = 0
+    """Names, where they were asked for; else how many."""
+    consumers: list[Consumer] | int = 0
+    total: int = 0
 
 
 class _Silence(Struct, frozen=True):
@@ -212,6 +252,52 @@ class Streams:
             await self._call(f"CONSUMER.DELETE.{place.stream}.{name}")
             raise UnavailableError(f"consumer {name} is ahead of its stream {place.stream}; it is made anew")
         return made.created
+
+    # ---------------------------------------------------------------------------------------------------- is looked at
+
+    async def names(self) -> Sequence[str]:
+        """The streams of ours."""
+        found = (await self._call("STREAM.NAMES", {"subject": f"{_NAME}.>"})).streams
+        return [name for name in found if name.startswith(f"{_NAME}-")] if isinstance(found, list) else []
+
+    async def consumers(self, stream: str) -> Sequence[Consumer]:
+        """The groups of a stream."""
+        found: list[Consumer] = []
+        while True:
+            answer = await self._call(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
+            if not isinstance(answer.consumers, list) or not answer.consumers:
+                return found
+            found += answer.consumers
+            if len(found) >= answer.total:
+                return found
+
+    async def count(self, stream: str) -> int:
+        """How many messages it keeps."""
+        return (await self._call(f"STREAM.INFO.{stream}")).state.messages
+
+    async def message(self, stream: str, number: int, subject: str = "") -> Stored | None:
+        """Of that number; with a subject the first from there on that has it. None: there is none."""
+        asked: dict[str, Any] = {"seq": number}
+        try:
+            return (
+                await self._call(f"STREAM.MSG.GET.{stream}", asked | ({"next_by_subj": subject} if subject else {}))
+            ).message
+        except RefusedError as error:
+            if error.number in {_NO_MESSAGE, NO_STREAM}:
+                return None
+            raise
+
+    async def delete(self, stream: str, number: int) -> bool:
+        """Remove a message; False: there is none."""
+        try:
+            await self._call(f"STREAM.MSG.DELETE.{stream}", {"seq": number, "no_erase": True})
+        except RefusedError as error:
+            if error.number in {_NO_MESSAGE, _NO_SEQUENCE, NO_STREAM}:
+                return False
+            raise
+        return True
+
+    # ------------------------------------------------------------------------------------------------------ is mended
 
     async def suspect(self, place: Place) -> None:
         """A publication was left without an answer: a stream that takes nothing for good is made anew, empty.

@@ -243,7 +243,9 @@ class NatsSubscription:
         """What can never be handled blocks nobody."""
         source = f"{self._place.stream}/{_numbers(message)[1]}"
         log.warning("dead_letter", topic=self._place.topic, group=self._group, source=source, reason=reason)
-        headers = {REASON: reason[: _HEADERS // 8], SOURCE: source}
+        # A domain event is not itself without its own headers.
+        own = {name: value for name, value in (message.headers or {}).items() if name != "Nats-Msg-Id"}
+        headers = {**own, REASON: reason[: _HEADERS // 8], SOURCE: source}
         try:
             if not self._place.topic.startswith(DEAD):
                 room = self._link.max_payload - _HEADERS

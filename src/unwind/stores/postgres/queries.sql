@@ -440,3 +440,41 @@ select definition, status, count(*) as count, sum(amount) as amount
            and ($5::text[] is null or sagas.id = any ($5))) as counted
  group by definition, status
  order by definition, status
+
+-- name: paces
+-- A row without a stretch where nothing began nor ended: it still tells the time. What ended: from one definition in the
+-- index to the next, and of each only what is new enough.
+with recursive told as (
+    select coalesce($1, (extract(epoch from clock_timestamp()) * 1000000)::int8) as now
+), seen (definition) as (
+    select ''::text collate "C"
+     union all
+    select (select sagas.definition
+              from sagas
+             where sagas.ended_at is not null and sagas.definition > seen.definition
+             order by sagas.definition
+             limit 1)
+      from seen
+     where seen.definition is not null
+), counted as (
+    select started_at / $3::int8 as stretch, 'started' as what, 0::int8 as took, count(*) as count
+      from sagas
+     where started_at >= $2
+     group by 1
+     union all
+    select stretch, status, rpad(left(took::text, 2), length(took::text), '0')::int8, count(*)
+      from seen
+     cross join lateral (
+           select ended_at / $3::int8 as stretch, sagas.status, greatest(sagas.ended_at - sagas.started_at, 0) as took
+             from sagas
+            where sagas.definition = seen.definition and sagas.ended_at >= $2) as ended
+     group by 1, 2, 3
+)
+select told.now, counted.* from told left join counted on true
+
+-- name: ended
+select id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at
+  from sagas
+ where definition = $1 and ended_at is not null
+ order by ended_at desc, id desc
+ limit $2

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from unwind.census import Living, Standing, Tally
+from unwind.census import Living, Pace, Paces, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.errors import SettingsError, UnavailableError
@@ -31,6 +31,7 @@ from unwind.stores.migrations.postgres import check_postgres
 from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
 from unwind.stores.postgres.keys import PostgresKeys
+from unwind.stores.postgres.roster import PostgresRoster
 from unwind.stores.searched import rarest_first, stretch
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
@@ -71,6 +72,8 @@ class PostgresStore:
         self._now = now
         self.keys = PostgresKeys(partial(_ask, writers), partial(_ask, readers), self._time)
         """The API keys in the same database."""
+        self.roster = PostgresRoster(partial(_ask, writers), partial(_ask, readers), self._time)
+        """Who works on it."""
 
     @classmethod
     async def open(cls, url: str, *, now: Callable[[], int] | None = None, only_read: bool = False) -> "PostgresStore":
@@ -188,6 +191,17 @@ class PostgresStore:
             rows = await _ask(self._readers, SQL["living"], self._time(), known, attempts=1)
         found = sorted(Standing(*each) for _, *each in rows if each[0] is not None)
         return Living(rows[0]["now"], tuple(found))
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        async with self._counting:
+            rows = await _ask(self._readers, SQL["paces"], self._time(), since, stretch, attempts=1)
+        found = sorted(Pace(*each) for _, *each in rows if each[0] is not None)
+        return Paces(rows[0]["now"], tuple(found))
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        if not storable(definition):
+            return []
+        return [SagaRow(*row) for row in await _ask(self._readers, SQL["ended"], definition, limit)]
 
     async def close(self) -> None:
         await self._readers.close()

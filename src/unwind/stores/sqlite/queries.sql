@@ -329,3 +329,38 @@ select json_group_array(json_array(definition, status, count, millions, rest))
            and (:definition = '' or sagas.definition = :definition)
          group by sagas.definition, sagas.status
          order by sagas.definition, sagas.status)
+
+-- name: paces
+-- What ended: from one definition in the index to the next, and of each only what is new enough.
+with recursive seen (definition) as (
+    select ''
+     union all
+    select (select sagas.definition
+              from sagas
+             where sagas.ended_at is not null and sagas.definition > seen.definition
+             order by sagas.definition
+             limit 1)
+      from seen
+     where seen.definition is not null
+)
+select json_group_array(json_array(stretch, what, took, count))
+  from (select started_at / :stretch as stretch, 'started' as what, 0 as took, count(*) as count
+          from sagas
+         where started_at >= :since
+         group by 1
+         union all
+        select stretch, status, cast(substr(took, 1, 2) || substr('00000000000000000', 1, length(took) - 2) as integer),
+               count(*)
+          from (select ended_at / :stretch as stretch, sagas.status, max(sagas.ended_at - sagas.started_at, 0) as took
+                  from seen cross join sagas
+                 where sagas.definition = seen.definition and sagas.ended_at >= :since)
+         group by 1, 2, 3)
+
+-- name: ended
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select * from sagas
+         where definition = :definition and ended_at is not null
+         order by ended_at desc, id desc
+         limit :limit)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from unwind.census import Living, Standing, Tally
+from unwind.census import Living, Pace, Paces, Standing, Tally
 from unwind.core.codec import Snapshot
 from unwind.core.saga import revision_of
 from unwind.ports import (
@@ -33,6 +33,7 @@ from unwind.stores.sqlite.execution import reading, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.keys import SQLiteKeys
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
+from unwind.stores.sqlite.roster import SQLiteRoster
 from unwind.stores.text import storable
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class SQLiteStore:
         self._now = now
         self.keys = SQLiteKeys(writer, reader, now)
         """The API keys in the same file."""
+        self.roster = SQLiteRoster(writer, reader, now)
+        """Who works on it."""
 
     @classmethod
     async def open(
@@ -228,6 +231,23 @@ class SQLiteStore:
             return Living(now, tuple(Standing(*each) for each in _list(database, "living", asked)))
 
         return await _run(self._counter, work)
+
+    async def paces(self, since: int, stretch: int) -> Paces:
+        asked = {"since": since, "stretch": stretch}
+
+        def work(database: sqlite3.Connection) -> Paces:
+            now = self._now()
+            return Paces(now, tuple(sorted(Pace(*each) for each in _list(database, "paces", asked))))
+
+        return await _run(self._counter, work)
+
+    async def ended(self, definition: str, limit: int) -> Sequence[SagaRow]:
+        if not storable(definition):
+            return []
+        asked = {"definition": definition, "limit": limit}
+        return await _run(
+            self._reader, lambda database: _rows.decode(database.execute(SQL["ended"], asked).fetchone()[0])
+        )
 
     async def close(self) -> None:
         await self._counter.close()
