@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from tests.browser.conftest import VIEWS, Window
-from tests.cli.conftest import Server
+from tests.cli.conftest import Server, serving
 
 pytestmark = pytest.mark.browser
 
@@ -109,6 +109,19 @@ def test_a_lost_stream_is_told_and_the_process_stops_at_once(window: Window, ser
     assert code == 0, errors
     assert "Cancel" not in errors
     expect(window.page.locator("#live")).to_have_text("Not live: the connection is lost, trying again")
+    window.told.clear()  # the browser tells of the refused connection
+
+
+def test_a_lost_stream_is_found_again_with_what_has_come_meanwhile(
+    window: Window, server: Server, tmp_path: Path
+) -> None:
+    window.place(SLOW)
+    window.page.get_by_text("create_shipment: under way").wait_for()
+    server.stop()
+    expect(window.page.locator("#live")).to_have_text("Not live: the connection is lost, trying again")
+    with serving(tmp_path, SERVER_PORT=server.url.rpartition(":")[2]):
+        expect(window.page.locator("#live")).to_have_text("Ended: nothing more will change", timeout=20_000)
+        expect(window.page.locator("h1 .status")).to_have_text("completed")
     window.told.clear()  # the browser tells of the refused connection
 
 
