@@ -1,5 +1,7 @@
 """The first page: what needs a person, how many sagas there are, which are the oldest, and figures over time."""
 
+import asyncio
+
 from litestar import Response, get
 from litestar.response import Stream
 
@@ -27,10 +29,12 @@ async def overview(
 ) -> Response[str]:
     """What is to be seen first."""
     span = span_of(request.query_params.get("range", ""))
-    seen = await look_over(queries, engine.circuits())
-    course = await courses.read(queries, span)
-    told = await traffic.read(bus)
-    samples = await shares.read(queries, sorted(engine.newest))
+    seen, course, told, samples = await asyncio.gather(
+        look_over(queries, engine.circuits()),
+        courses.read(queries, span),
+        traffic.read(bus),
+        shares.read(queries, sorted(engine.newest)),
+    )
     return pages.render(
         "overview.html",
         seen=seen,

@@ -1,5 +1,6 @@
 """What became of the sagas that ended last, definition by definition, as pages ask for it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from litestar.di import NamedDependency
@@ -23,14 +24,11 @@ class Shares:
 
     async def read(self, queries: Queries, definitions: Sequence[str]) -> dict[str, Sample | None]:
         """A sample of each definition; None: it could not be read, or not in time."""
-        found: dict[str, Sample | None] = {}
-        for definition in definitions:
 
-            async def look(name: str = definition) -> Sample:
-                return await self._samples.look(queries, name)
+        async def read(definition: str) -> Sample | None:
+            return await self._answers.get(definition, lambda: self._samples.look(queries, definition))
 
-            found[definition] = await self._answers.get(definition, look)
-        return found
+        return dict(zip(definitions, await asyncio.gather(*map(read, definitions)), strict=True))
 
 
 TheShares = NamedDependency[SkipValidation[Shares]]

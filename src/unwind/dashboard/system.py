@@ -1,17 +1,22 @@
 """The house and this process in it: who works, what waits, who answers, which versions there are of what."""
 
+import asyncio
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import blake2b
 from importlib.metadata import version
 
+import msgspec
 from litestar import Response, get
+from litestar.response import Stream
 from msgspec import Struct
 
 from unwind.dashboard.house import Late, TheHouses, TheRoster
+from unwind.dashboard.live import TheLive
 from unwind.dashboard.pages import ThePages
-from unwind.dashboard.requests import TheEngine, TheQueries
-from unwind.dashboard.traffic import TheBus, TheTraffic
+from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries
+from unwind.dashboard.traffic import TheBus, TheTraffic, Traffic
 from unwind.queues import OperatedBus
 from unwind.runtime.engine import Engine
 from unwind.runtime.instants import instant_or_none
@@ -60,24 +65,46 @@ async def system(
     bus: TheBus,
 ) -> Response[str]:
     """What is known of the house, and of this process."""
-    house = await houses.read(roster)
-    late = await houses.late(queries, engine.revisions)
+    house, late, told = await asyncio.gather(
+        houses.read(roster), houses.late(queries, engine.revisions), traffic.read(bus)
+    )
     present = None if house is None else house.present
+    revisions = _revisions(engine, present, late)
     return pages.render(
         "system.html",
         worker=engine.worker,
         carries_on=engine.carries_on,
         house=house,
         late=late,
-        traffic=await traffic.read(bus),
+        traffic=told,
         circuits=_circuits(engine),
-        revisions=_revisions(engine, present, late),
+        revisions=revisions,
+        mark=_mark(present, told),
         work=sorted(engine.telemetry.work.items()),
         versions=_versions(bus),
     )
 
 
-system_routes = [system]
+@get("/live/system", scope="read")
+async def system_news(
+    request: AnyRequest, *, live: TheLive, houses: TheHouses, roster: TheRoster, traffic: TheTraffic, bus: TheBus
+) -> Stream:
+    """Whether somebody has come, gone or fallen silent, or a letter died. What always moves comes with the ages."""
+
+    async def mark() -> str:
+        house, told = await asyncio.gather(houses.read(roster), traffic.read(bus))
+        return _mark(None if house is None else house.present, told)
+
+    return await live.stream(request, mark, shared="system")
+
+
+system_routes = [system, system_news]
+
+
+def _mark(present: Present | None, traffic: Traffic | None) -> str:
+    workers = None if present is None else [(each.id, each.lost) for each in present.seen]
+    shown = msgspec.json.encode((workers, None if traffic is None else traffic.dead))
+    return blake2b(shown, digest_size=9).hexdigest()
 
 
 def _circuits(engine: Engine) -> list[Circuit]:
