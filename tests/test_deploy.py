@@ -297,9 +297,9 @@ def examples(variables: dict[str, str]) -> Iterator[httpx.Request]:
 
 
 @asynccontextmanager
-async def orders(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def orders(folder: Path, **more: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application."""
-    settings = read_settings({"DATABASE_URL": f"sqlite:///{folder}/unwind.db"})
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{folder}/unwind.db", **more})
     async with application(settings) as served:
         assert served.app is not None
         async with httpx.AsyncClient(transport=httpx.ASGITransport(served.app), base_url="http://localhost") as client:

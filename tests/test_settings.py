@@ -10,6 +10,8 @@ from unwind.errors import SettingsError
 from unwind.settings import Redis, Secret, Server, Settings, read_database, read_settings
 
 PASSWORD = "s3cret-w0rd"
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+HALF = {"OTEL_TRACES_SAMPLER_ARG": "0.5"}
 
 
 def test_nothing_set_means_loopback_one_file_and_the_bus_in_the_process() -> None:
@@ -53,6 +55,13 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ({"UNWIND_CIRCUIT_SILENCE": "60"}, "circuit_silence", 60),
         ({"UNWIND_CIRCUIT_PROBE": "1"}, "circuit_probe", 1),
         ({"UNWIND_CIRCUIT_RAMP": "500"}, "circuit_ramp", 500),
+        ({}, "traced", False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, "traced", True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://traces.example/v1/traces"}, "traced", True),
+        ({**COLLECTOR, "OTEL_SDK_DISABLED": "True"}, "traced", False),
+        ({**COLLECTOR, "OTEL_TRACES_EXPORTER": "none"}, "traced", False),
+        ({**COLLECTOR, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", **HALF}, "traced", True),
+        ({"UNWIND_TRACE_URL": "http://j:16686/trace/{trace_id}"}, "trace_url", "http://j:16686/trace/{trace_id}"),
         ({"UNWIND_RATE_LIMIT": "50"}, "rate_limit", 50),
         ({"UNWIND_RATE_LIMIT": "100000"}, "rate_burst", 200_000),
         ({"UNWIND_RATE_LIMIT": "50", "UNWIND_RATE_BURST": "7"}, "rate_burst", 7),
@@ -159,13 +168,24 @@ def test_the_variable_that_decided_is_known(environment: dict[str, str], expecte
         ("UNWIND_CIRCUIT_PROBE", "0", "from 1 to 3600"),
         ("UNWIND_RATE_LIMIT", "0.5", "whole number"),
         ("UNWIND_RATE_LIMIT", "-1", "from 0 to 100000"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4317", "http://host:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", f"grpc://app:{PASSWORD}@host:4317", "http://host:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "http://host:4318"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json", "http/protobuf"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "2", "from 0 to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan", "from 0 to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "half", "from 0 to 1"),
+        ("UNWIND_TRACE_URL", "http://jaeger/trace/", "{trace_id}"),
+        ("UNWIND_TRACE_URL", "javascript:alert({trace_id})", "http://host/path"),
         ("UNWIND_LOGLEVEL", "info", "did you mean UNWIND_LOG_LEVEL?"),
         ("UNWIND_X", "1", "did you mean"),
     ],
 )
 def test_what_makes_no_sense_is_told_by_name_in_one_line_and_without_secrets(name: str, value: str, told: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_settings({name: value})
+        read_settings((COLLECTOR if name.startswith("OTEL_") else {}) | {name: value})
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
     assert told in message

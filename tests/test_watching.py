@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.conftest import serving
 from tests.eventually import eventually
 from tests.servers import prometheus
+from tests.servers.collector import collecting
 from tests.servers.process import or_skipped
 from tests.test_deploy import BOARDS, DEPLOY, PROMETHEUS, ROOT, is_blocked, orders
 
@@ -31,6 +32,8 @@ OF_PROMETHEUS = {"up": {"job", "process", "instance"}}
 ADDED = {"job", "process", "instance"}
 ALLOWED = {"definition", "step", "outcome", "le", "service", "revision"}
 EXAMPLE = {"definition": "order_saga", "__rate_interval": "1m"}
+
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 Exported = dict[str, set[str]]
 
@@ -66,12 +69,14 @@ def parsed() -> dict[str, list[Any]]:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Names and labels of `/metrics` after a real run."""
-    return exported_by(asyncio.run(scraped(tmp_path_factory.mktemp("orders"))))
+    """Names and labels of `/metrics` after a real run, with traces."""
+    with collecting() as collector, pytest.MonkeyPatch.context() as environment:
+        environment.setenv(COLLECTOR, collector.url)
+        return exported_by(asyncio.run(scraped(tmp_path_factory.mktemp("orders"), collector.url)))
 
 
-async def scraped(folder: Path) -> str:
-    async with orders(folder) as client:
+async def scraped(folder: Path, collector: str) -> str:
+    async with orders(folder, **{COLLECTOR: collector}) as client:
         await run_through(client)
         return (await client.get("/metrics")).text
 

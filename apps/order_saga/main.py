@@ -67,7 +67,14 @@ def _answering(worker: Worker) -> Served:
     from unwind.dashboard import Dashboard  # noqa: PLC0415
     from unwind.http import About, create_app  # noqa: PLC0415
 
-    dashboard = Dashboard("Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES, related=order_of)
+    dashboard = Dashboard(
+        "Orders",
+        routes=order_pages,
+        links=ORDER_LINKS,
+        templates=ORDER_TEMPLATES,
+        related=order_of,
+        trace_url=worker.trace_url,
+    )
     created = create_app(
         About("Orders", version_of(PROGRAM), DESCRIPTION),
         worker.engine,
@@ -82,6 +89,7 @@ def _answering(worker: Worker) -> Served:
         bus=worker.bus,
         roster=worker.roster,
         pages=[dashboard.router],
+        tracing=worker.tracing,
     )
     page = "dashboard: {address}/, documentation: {address}/docs"
     return Served(created, worker.service.failed, page, dashboard.stop)
@@ -130,7 +138,7 @@ def serve() -> None:
 
     Settings come from the environment: SERVER_PORT, UNWIND_HOST (or SERVER_HOST), DATABASE_URL, NATS_URL, REDIS_ADDR,
     REDIS_PASSWORD, UNWIND_BUS, UNWIND_DATA_DIR, UNWIND_LOG_LEVEL, UNWIND_LOG_FORMAT, UNWIND_MAX_WAITING,
-    UNWIND_RATE_LIMIT, UNWIND_RATE_BURST;
+    UNWIND_RATE_LIMIT, UNWIND_RATE_BURST, OTEL_EXPORTER_OTLP_ENDPOINT, UNWIND_TRACE_URL;
     INVENTORY_DATABASE_URL, PAYMENT_DATABASE_URL, SHIPMENT_DATABASE_URL.
     """
     serve_application(PROGRAM, os.environ, partial(application, environment=os.environ))

@@ -14,7 +14,7 @@ from order_saga.application.order_saga import order_saga
 from order_saga.order_page import order_page
 from unwind import InputError
 from unwind.dashboard import Form, Link, Pages, ThePages, read_form, see_other
-from unwind.http import AnyRequest, TheEngine
+from unwind.http import AnyRequest, TheEngine, submission
 
 NewId = NamedDependency[SkipValidation[Callable[[], str]]]
 _LONGEST_NUMBER = 20
@@ -65,7 +65,7 @@ async def order_from_form(
         context = place(new_id(), *_ordered(form))
     except InputError as error:
         return _form(pages, form, f"{error.field}: {error}")
-    started = await engine.start(order_saga, context)
+    started = await engine.start(order_saga, context, traceparent=submission(request, b"").traceparent)
     return see_other(f"/sagas/{started.saga_id}")
 
 

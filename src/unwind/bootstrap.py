@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import random
 from secrets import token_bytes, token_hex
@@ -19,7 +19,7 @@ from unwind.buses.memory import MemoryBus
 from unwind.census import CountedStore
 from unwind.core.saga import Saga
 from unwind.edge.local_limiter import LocalLimiter
-from unwind.errors import SettingsError, UnavailableError
+from unwind.errors import UnavailableError
 from unwind.ports import Bus, Clock, ParticipantStore, Rate, RateLimiter, Store
 from unwind.queues import OperatedBus
 from unwind.roster import Roster
@@ -42,7 +42,8 @@ from unwind.runtime.standings import Standings
 from unwind.runtime.statuses import CachedQueries, Statuses
 from unwind.runtime.sweeper import Sweeper
 from unwind.runtime.telemetry import Telemetry
-from unwind.settings import Database, Server, Settings
+from unwind.runtime.tracing import Tracing
+from unwind.settings import Database, Server, Settings, blamed_on, check_shared
 
 if TYPE_CHECKING:
     from unwind.edge.edge import Edge
@@ -96,6 +97,10 @@ class Worker(Struct, frozen=True):
     """What carries commands and replies, and keeps dead letters."""
     roster: Roster
     """Who works on the store."""
+    tracing: Tracing | None = None
+    """None: nothing is told to a collector."""
+    trace_url: str = ""
+    """Where people look at a trace, with `{trace_id}` in it; empty: nowhere."""
 
 
 class Hosted(Struct, frozen=True):
@@ -125,7 +130,7 @@ async def open_worker(
     Raises SettingsError (what waiting will not mend), DefinitionError (a definition changed without a new version).
     """
     if role != "all":
-        _check_shared(settings)
+        check_shared(settings)
     async with AsyncExitStack() as stack:
         outside = _Outside(settings, stack)
         clock, limits, telemetry = outside.clock, limits_of(settings), journalled()
@@ -139,7 +144,8 @@ async def open_worker(
         if statuses is not None:
             queries = CachedQueries(truth, statuses, clock, telemetry.work)
             store = AnnouncedStore(truth, statuses.committed)
-        bus = await outside.bus()
+        plain = await outside.bus()
+        bus, tracing = outside.traced("unwind" if role == "all" else f"unwind-{role}", plain, telemetry, truth)
         databases = [await outside.participant_store(each) for each in embedded]
 
         async def start() -> tuple[Engine, Sweeper | None, Service]:
@@ -155,14 +161,15 @@ async def open_worker(
                 limits=limits,
                 telemetry=telemetry,
                 replies=role != "api",
+                trace=None if tracing is None else tracing.root,
             )
             sweeper = None if role == "api" else Sweeper(engine, store, clock)
             publisher = None if role == "api" else Publisher(store, bus, clock, limits)
             if publisher is not None:
                 telemetry.more.append(lambda: publisher.metrics(engine.loop.time.now()))
-            hosted = _participants(zip(embedded, databases, strict=True), bus, clock, telemetry)
-            parts: list[Participating] = [Announcer(roster, engine, clock, role, sweeper), *hosted]
-            parts += [] if statuses is None else [statuses]
+            hosted = _parts(zip(embedded, databases, strict=True), bus, clock, telemetry, tracing)
+            parts: list[Participating] = [] if statuses is None else [statuses]
+            parts += [Announcer(roster, engine, clock, role, sweeper), *hosted]
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
             return engine, sweeper, service
@@ -175,7 +182,8 @@ async def open_worker(
         checks = {**outside.checks, "worker": Check(service.check)}
         if sweeper is not None:
             checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        yield Worker(engine, queries, service, checks, limiter, bulk, keys, bus, roster)
+        watched = (plain, roster, tracing, settings.trace_url)
+        yield Worker(engine, queries, service, checks, limiter, bulk, keys, *watched)
 
 
 @asynccontextmanager
@@ -184,15 +192,16 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
 
     Raises SettingsError: what waiting will not mend.
     """
-    _check_shared(settings, store=False)
+    check_shared(settings, store=False)
     async with AsyncExitStack() as stack:
         outside, telemetry = _Outside(settings, stack), Telemetry()
-        bus = await outside.bus()
+        name = "-".join(each.participant.service for each in hosted)
+        bus, tracing = outside.traced(name, await outside.bus(), telemetry)
         databases = [await outside.participant_store(each) for each in hosted]
 
         async def start() -> Service:
             telemetry.more.clear()
-            parts = _participants(zip(hosted, databases, strict=True), bus, outside.clock, telemetry)
+            parts = _parts(zip(hosted, databases, strict=True), bus, outside.clock, telemetry, tracing)
             service = Service(participants=parts)
             await service.start()
             return service
@@ -202,13 +211,20 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
         yield Hosted(service, {**outside.checks, "participant": Check(service.check)}, telemetry)
 
 
-def _participants(
-    hosted: Iterable[tuple[Embedded, ParticipantStore[Any]]], bus: Bus, clock: Clock, telemetry: Telemetry
-) -> list[ParticipantService]:
-    """Their services, which tell their figures from now on."""
+def _parts(
+    hosted: Iterable[tuple[Embedded, ParticipantStore[Any]]],
+    bus: Bus,
+    clock: Clock,
+    telemetry: Telemetry,
+    tracing: Tracing | None,
+) -> list[Participating]:
+    """The participants' services, and what tells traces, last; they tell their figures from now on."""
     made = [ParticipantService(each.participant, bus, store, clock, work=telemetry.work) for each, store in hosted]
     telemetry.more.append(lambda: commands_waiting(made))
-    return made
+    if tracing is None:
+        return [*made]
+    telemetry.more.append(tracing.metrics)
+    return [*made, tracing]
 
 
 @asynccontextmanager
@@ -219,7 +235,7 @@ async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
     """
     database, variable = settings.database, settings.variables["database"]
     store: Store
-    with _blamed_on(variable):
+    with blamed_on(variable):
         if isinstance(database, Server):
             from unwind.stores.postgres.store import PostgresStore
 
@@ -232,20 +248,6 @@ async def open_to_read(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
-
-
-def _check_shared(settings: Settings, *, store: bool = True) -> None:
-    """Raises SettingsError for what processes cannot share."""
-    if settings.bus == "memory":
-        raise SettingsError(
-            "UNWIND_BUS: the bus inside a process does not reach others; set NATS_URL=nats://host:4222, or "
-            "UNWIND_BUS=redis and REDIS_ADDR=host:port, or run everything in one process with `serve`"
-        )
-    if store and isinstance(settings.database, Path):
-        raise SettingsError(
-            "DATABASE_URL: processes that share sagas need PostgreSQL, this is an SQLite file; use "
-            "postgres://user:password@host:5432/database, or run everything in one process with `serve`"
-        )
 
 
 # ------------------------------------------------------------------------------------------------ what is outside of it
@@ -265,16 +267,17 @@ class _Outside:
         """Where the truth is kept; beside it keys, without which no outsider is answered, and who works."""
         database, variable = self._settings.database, self._settings.variables["database"]
         store: OnServer | InFile
-        with _blamed_on(variable):
+        with blamed_on(variable):
             if isinstance(database, Server):
                 from unwind.stores.postgres.store import PostgresStore
 
                 url = database.url.reveal
                 store = await self.reach(f"PostgreSQL at {database.place}", lambda: PostgresStore.open(url))
             else:
+                from unwind.stores.sqlite.place import prepare_file
                 from unwind.stores.sqlite.store import SQLiteStore
 
-                _prepare_file(database)
+                prepare_file(database)
                 store = await SQLiteStore.open(database)
         self._close_later("store", store.close)
         self._check("store", StoreProbe(store))
@@ -291,7 +294,7 @@ class _Outside:
             from unwind.buses.nats import NatsBus
 
             url = settings.nats.url.reveal
-            with _blamed_on("NATS_URL"):
+            with blamed_on("NATS_URL"):
                 nats = await self.reach(f"NATS at {settings.nats.place}", lambda: NatsBus.open(url, self.clock))
             return self._keep_bus(nats, nats.ping)
         if settings.bus == "redis" and settings.redis is not None:
@@ -304,6 +307,19 @@ class _Outside:
         memory = MemoryBus(self.clock)
         self._close_later("bus", memory.close)
         return memory
+
+    def traced(
+        self, name: str, bus: Bus, telemetry: Telemetry, store: Store | None = None
+    ) -> tuple[Bus, Tracing | None]:
+        """The bus, with what tells traces, if they are told. `name` is the process's unless OTEL_SERVICE_NAME says."""
+        if not self._settings.traced:
+            return bus, None
+        from unwind.otlp import open_tracing
+
+        tracing = open_tracing(name, store, self.clock)
+        self._close_later("traces", tracing.sink.close)
+        telemetry.hear.append(tracing.saw)
+        return tracing.bus(bus), tracing
 
     def _keep_bus(self, bus: OperatedBus, ping: Probe) -> OperatedBus:
         self._close_later("bus", bus.close)
@@ -335,7 +351,7 @@ class _Outside:
         service = embedded.participant.service
         database = embedded.database or participant_file(self._settings, service)
         store: ParticipantStore[Any]
-        with _blamed_on(embedded.variable or self._settings.variables["data_dir"]):
+        with blamed_on(embedded.variable or self._settings.variables["data_dir"]):
             if isinstance(database, Server):
                 from unwind.stores.postgres.barrier import PostgresParticipantStore
 
@@ -344,8 +360,9 @@ class _Outside:
                 store = await self.reach(what, lambda: PostgresParticipantStore.open(url, schema))
             else:
                 from unwind.stores.sqlite.barrier import SQLiteParticipantStore
+                from unwind.stores.sqlite.place import prepare_file
 
-                _prepare_file(database)
+                prepare_file(database)
                 store = await SQLiteParticipantStore.open(database, embedded.schema)
         self._close_later(service, store.close)
         self._check(service, lambda: check_writable(store))
@@ -374,25 +391,3 @@ class _Outside:
                 log.warning("left_behind", what=what, reason=str(error) or f"no answer within {CLOSING:g} s")
 
         self._stack.push_async_callback(let_go)
-
-
-@contextmanager
-def _blamed_on(variable: str) -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as error:
-        text = str(error)
-        raise SettingsError(text if variable in text else f"{variable}: {text}") from error
-
-
-def _prepare_file(path: Path) -> None:
-    """Make its directory. Raises SettingsError when no file can be there."""
-    directory = path.parent
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{directory} cannot be used as a directory: {error.strerror}") from error
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise SettingsError(f"{directory} may not be written to")
-    if path.is_dir():
-        raise SettingsError(f"{path} is a directory; name a file")

@@ -1,6 +1,7 @@
 """Settings from the environment, read once by whoever starts a process; each mistake is told by the variable's name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -31,6 +32,7 @@ _OUR_NAMES = (
     "UNWIND_CIRCUIT_SILENCE",
     "UNWIND_CIRCUIT_PROBE",
     "UNWIND_CIRCUIT_RAMP",
+    "UNWIND_TRACE_URL",
     "UNWIND_URL",  # these two of the commands that call the API; a process that serves shares their environment
     "UNWIND_API_KEY",
 )
@@ -40,6 +42,17 @@ _POSTGRES = ("postgres", "postgresql")
 _NATS = ("nats", "tls")
 _REDIS = ("redis://", "rediss://")
 _REDIS_FORM = "use host:port, host:port/database or rediss://user@host:port"
+_OTLP = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_SAMPLERS = (
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+    "always_on",
+    "always_off",
+    "traceidratio",
+)
+_HTTP = ("http", "https")
 _MAX_PORT = 65_535
 _MAX_RATE = 100_000
 _VARIABLES = MappingProxyType({"host": "UNWIND_HOST", "database": "UNWIND_DATA_DIR", "data_dir": "UNWIND_DATA_DIR"})
@@ -123,6 +136,10 @@ class Settings(Struct, frozen=True):
     """Seconds between two commands that are let go while the circuit is open."""
     circuit_ramp: int = 10
     """Commands let go in the first second after the service has answered."""
+    traced: bool = False
+    """Whether traces go to an OpenTelemetry collector; where to, and all else about it, its own variables say."""
+    trace_url: str = ""
+    """Where people look at a trace, with `{trace_id}` in it; empty: nowhere."""
     variables: Mapping[str, str] = _VARIABLES
     """Which variable decided a field, to be named when what it says cannot be used."""
 
@@ -158,6 +175,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         circuit_silence=_whole(given, "UNWIND_CIRCUIT_SILENCE", 10, 1, 3_600),
         circuit_probe=_whole(given, "UNWIND_CIRCUIT_PROBE", 5, 1, 3_600),
         circuit_ramp=_whole(given, "UNWIND_CIRCUIT_RAMP", 10, 1, 100_000),
+        traced=_traced(given),
+        trace_url=_trace_url(given),
         variables=_deciding(given),
     )
 
@@ -180,6 +199,30 @@ def read_database(environment: Mapping[str, str], variable: str) -> Database | N
     if "\0" in path or "?" in path or "#" in path:
         raise SettingsError(f"{variable}: options after the file name are not understood; give the file alone")
     return Path(path)
+
+
+@contextmanager
+def blamed_on(variable: str) -> Iterator[None]:
+    """Name the variable in a SettingsError that does not."""
+    try:
+        yield
+    except SettingsError as error:
+        text = str(error)
+        raise SettingsError(text if variable in text else f"{variable}: {text}") from error
+
+
+def check_shared(settings: Settings, *, store: bool = True) -> None:
+    """Raises SettingsError for what processes cannot share."""
+    if settings.bus == "memory":
+        raise SettingsError(
+            "UNWIND_BUS: the bus inside a process does not reach others; set NATS_URL=nats://host:4222, or "
+            "UNWIND_BUS=redis and REDIS_ADDR=host:port, or run everything in one process with `serve`"
+        )
+    if store and isinstance(settings.database, Path):
+        raise SettingsError(
+            "DATABASE_URL: processes that share sagas need PostgreSQL, this is an SQLite file; use "
+            "postgres://user:password@host:5432/database, or run everything in one process with `serve`"
+        )
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:
@@ -262,6 +305,34 @@ def _bus(given: Mapping[str, str], nats: Server | None, redis: Redis | None) -> 
     if bus == "redis" and redis is None:
         raise SettingsError("UNWIND_BUS: redis needs REDIS_ADDR=host:port")
     return bus
+
+
+def _traced(given: Mapping[str, str]) -> bool:
+    """An endpoint switches it on. What the SDK would only warn of, and then do otherwise, is a mistake here."""
+    endpoint = next((name for name in _OTLP if name in given), None)
+    off = given.get("OTEL_SDK_DISABLED", "").lower() == "true" or given.get("OTEL_TRACES_EXPORTER", "") == "none"
+    if endpoint is None or off:
+        return False
+    if given[endpoint].partition("://")[0] not in _HTTP or not _place(given[endpoint]):
+        raise SettingsError(f"{endpoint}: it is not understood; use http://host:4318")
+    protocol = next((name for name in _PROTOCOLS if name in given), None)
+    if protocol is not None and given[protocol] != "http/protobuf":
+        raise SettingsError(f"{protocol}: {given[protocol]!r:.40} is not spoken here; use http/protobuf")
+    _one_of(given, "OTEL_TRACES_SAMPLER", _SAMPLERS, _SAMPLERS[0])
+    try:
+        ratio = float(given.get("OTEL_TRACES_SAMPLER_ARG", "1"))
+    except ValueError:
+        ratio = -1
+    if not 0 <= ratio <= 1:
+        raise SettingsError(f"OTEL_TRACES_SAMPLER_ARG: {given['OTEL_TRACES_SAMPLER_ARG']!r:.40} is not from 0 to 1")
+    return True
+
+
+def _trace_url(given: Mapping[str, str]) -> str:
+    url = given.get("UNWIND_TRACE_URL", "")
+    if url and (url.partition("://")[0] not in _HTTP or "{trace_id}" not in url or not url.isprintable()):
+        raise SettingsError("UNWIND_TRACE_URL: use http://host/path with {trace_id} where the id of a trace belongs")
+    return url
 
 
 def _whole(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

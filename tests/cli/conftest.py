@@ -16,7 +16,7 @@ COMMAND = [sys.executable, "-c", "from order_saga.main import app; app()"]
 
 def clean(**settings: str) -> dict[str, str]:
     """This process's environment without settings, and with these."""
-    ours = ("UNWIND_", "SERVER_", "DATABASE_", "NATS_", "REDIS_", "INVENTORY_", "PAYMENT_", "SHIPMENT_")
+    ours = ("OTEL_", "UNWIND_", "SERVER_", "DATABASE_", "NATS_", "REDIS_", "INVENTORY_", "PAYMENT_", "SHIPMENT_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | settings
 
 

@@ -35,7 +35,9 @@ def test_an_audit_of_nothing_says_so(tmp_path: Path) -> None:
     assert "does not exist" in result.output
 
 
-@pytest.mark.parametrize(("package", "extra"), [("asyncpg", "postgres"), ("nats", "nats"), ("redis", "redis")])
+@pytest.mark.parametrize(
+    ("package", "extra"), [("asyncpg", "postgres"), ("nats", "nats"), ("redis", "redis"), ("opentelemetry", "tracing")]
+)
 def test_a_missing_extra_is_named(package: str, extra: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, complain("unwind"):
         raise ModuleNotFoundError(name=f"{package}.pool")

@@ -87,6 +87,18 @@ async def test_at_warning_only_what_needs_a_person_is_told() -> None:
     assert of_sagas(lines) == [("saga_blocked", "warning", {"step": "flight", "direction": "undo"})]
 
 
+@virtual
+async def test_the_lines_of_a_saga_lead_to_its_trace() -> None:
+    rig = Rig(trip(booking("flight")))
+    await rig.agency()
+    engine = await rig.launch()
+    engine.telemetry.hear.append(Journal().saw)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with heard(logging.INFO) as lines:
+        await engine.execute("trip", Trip(), traceparent=f"00-{trace}-00f067aa0ba902b7-00")
+    assert [details for _, _, details in of_sagas(lines)] == [{"trace_id": trace}] * 2
+
+
 class Untouchable(Sequence[Decided]):
     """Nobody may look at it."""
 

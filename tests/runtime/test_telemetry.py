@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.core.trips import Trip, booking, trip
-from tests.runtime.rig import Deed, Rig, refusing, reply, tell, virtual
+from tests.runtime.rig import Deed, Rig, at_once, refusing, reply, tell, virtual
 
 from unwind.core.saga import Saga
 from unwind.core.steps import ActionCall, Retry, SignalStep
 from unwind.ports import Message
 from unwind.runtime.engine import Engine
-from unwind.runtime.figures import cells_of
+from unwind.runtime.figures import durations_of
+from unwind.runtime.histograms import DURATIONS, Durations, add, cells
 from unwind.runtime.limits import SECOND, Limits
 from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.work import WORK
@@ -173,10 +176,37 @@ async def test_undos_that_fail_and_those_that_are_left_out_are_counted() -> None
 
 
 def test_the_steps_of_a_group_are_told_together_however_many_items_it_has() -> None:
-    found: dict[str, list[int]] = {}
-    first, second, plain = (cells_of(found, name) for name in ("pack[1]", "pack[2]", "ship"))
+    found: dict[str, Durations] = {}
+    first, second, plain = (durations_of(found, name) for name in ("pack[1]", "pack[2]", "ship"))
     assert first is second is not plain
     assert list(found) == ["pack", "ship"]
+
+
+@given(st.lists(st.lists(st.integers(0, 2 * DURATIONS[-1]) | st.sampled_from(DURATIONS))))
+def test_durations_that_were_only_noted_are_sorted_in_as_if_one_by_one(given_at_a_time: list[list[int]]) -> None:
+    durations, one_by_one = Durations(), cells(DURATIONS)
+    for some in given_at_a_time:
+        durations.noted.extend(some)
+        for each in some:
+            add(one_by_one, DURATIONS, each)
+        assert durations.counted() == one_by_one
+        assert not durations.noted
+    assert durations.count() == sum(map(len, given_at_a_time))
+
+
+@virtual
+async def test_what_was_only_noted_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unwind.runtime.telemetry.NOTED", 50)
+    saga = trip(Deed("deed", at_once))
+    rig = Rig(saga)
+    engine = await rig.launch()
+    most = 0
+    for _ in range(200):
+        await engine.execute(saga, Trip())
+        noted = engine.telemetry._figures["trip"].done["deed"].noted
+        most = max(most, len(noted))
+    assert 10 < most <= 50
+    assert totals(scraped(engine.telemetry))["step_completed_total", step("deed", "done")] == 200
 
 
 @virtual

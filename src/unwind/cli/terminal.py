@@ -9,7 +9,13 @@ from unwind.errors import SettingsError, UnwindError
 
 BAD_SETTINGS = 2
 FAILED = 1
-EXTRAS = {"asyncpg": "postgres", "sqlalchemy": "postgres", "nats": "nats", "redis": "redis"}
+EXTRAS = {
+    "asyncpg": "postgres",
+    "sqlalchemy": "postgres",
+    "nats": "nats",
+    "redis": "redis",
+    "opentelemetry": "tracing",
+}
 """Packages that only some settings need → the extra that brings them."""
 
 

@@ -52,9 +52,13 @@ class Dashboard:
         links: Sequence[Link] = (),
         templates: BaseLoader | None = None,
         related: Related = nothing_related,
+        trace_url: str = "",
     ) -> None:
-        """`routes`, `links` and `templates` are the application's own pages, to which `related` leads from a saga."""
-        pages, live = Pages(title, links, templates), Live()
+        """`routes`, `links` and `templates` are the application's own pages, to which `related` leads from a saga.
+
+        `trace_url` is where a trace is looked at, with `{trace_id}` in it; empty: nowhere.
+        """
+        pages, live = Pages(title, links, templates, trace_url), Live()
         courses, shares, traffic, houses = Courses(), Shares(), Traffics(), Houses()
         self._stopped = (live.stop, courses.stop, shares.stop, traffic.stop, houses.stop)
 

@@ -75,7 +75,9 @@ def nothing_related(_: SagaView) -> Sequence[Link]:
 class Pages:
     """Makes pages. `title` stands above all of them, `links` behind the dashboard's own."""
 
-    def __init__(self, title: str, links: Sequence[Link] = (), templates: BaseLoader | None = None) -> None:
+    def __init__(
+        self, title: str, links: Sequence[Link] = (), templates: BaseLoader | None = None, trace_url: str = ""
+    ) -> None:
         """`templates` are the application's own; they may extend `frame.html`."""
         own = PackageLoader("unwind.dashboard")
         self._environment = Environment(
@@ -85,7 +87,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(application=title, links=[*OURS, *links], stamp=STAMP)
+        self._environment.globals.update(application=title, links=[*OURS, *links], stamp=STAMP, trace_url=trace_url)
         self._environment.filters.update(WORDS)
 
     def render(self, template: str, status: int = 200, /, **values: Any) -> Response[str]:

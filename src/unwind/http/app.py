@@ -27,6 +27,7 @@ from unwind.http.openapi import ATTRIBUTE, ATTRIBUTES, About, docs_of, document
 from unwind.http.problems import FieldError, answer, invalid
 from unwind.http.rate_limits import limited_by
 from unwind.http.sagas import Shows, saga_routes
+from unwind.http.tracing import Traced
 from unwind.http.workers import worker_routes
 from unwind.ports import RateLimiter
 from unwind.queues import OperatedBus
@@ -37,6 +38,7 @@ from unwind.runtime.keyring import Keyring
 from unwind.runtime.queries import Queries
 from unwind.runtime.readiness import Checks
 from unwind.runtime.telemetry import Telemetry
+from unwind.runtime.tracing import Tracing
 
 PREFIX = "/api/v1"
 
@@ -58,9 +60,10 @@ class Guarded:
     A route that sets one of them itself is believed.
     """
 
-    def __init__(self, inner: Litestar) -> None:
+    def __init__(self, inner: Litestar, tracing: Tracing | None = None) -> None:
         """Wraps an application."""
         self.inner = inner
+        self._serve = inner if tracing is None else Traced(inner, tracing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -77,7 +80,7 @@ class Guarded:
                 message["headers"] = [*message["headers"], *(each for each in added if each[0] not in own)]
             await send(message)
 
-        await self.inner(scope, receive, send_guarded)
+        await self._serve(scope, receive, send_guarded)
 
 
 def only_documented_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -111,6 +114,7 @@ def create_app(
     bus: OperatedBus | None = None,
     roster: Roster | None = None,
     pages: Sequence[Router] = (),
+    tracing: Tracing | None = None,
 ) -> Guarded:
     """The application: everything about sagas in general, and the author's own `routes` under `/api/v1`.
 
@@ -122,6 +126,7 @@ def create_app(
     `keys` tell who calls: without them, or as long as there are none, only callers on this machine are served. Each
     route says with `scope="read"` (or `start`, `operate`, `admin`, `open`) who may call it; else DefinitionError.
     `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for.
+    `tracing` tells of calls; without it nothing is told.
     """
     given = {
         "engine": engine,
@@ -146,7 +151,7 @@ def create_app(
     identify = identified_by(keys)
     limits = [limited_by(limiter, identify)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
-    return _guarded([api, *health_routes, *documentation, *pages], given, [guarded_by(identify)])
+    return _guarded([api, *health_routes, *documentation, *pages], given, [guarded_by(identify)], tracing)
 
 
 def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
@@ -158,7 +163,10 @@ def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
 
 
 def _guarded(
-    routes: Sequence[Router | HTTPRouteHandler], given: Mapping[str, Any], guards: Sequence[Guard] = ()
+    routes: Sequence[Router | HTTPRouteHandler],
+    given: Mapping[str, Any],
+    guards: Sequence[Guard] = (),
+    tracing: Tracing | None = None,
 ) -> Guarded:
     app = Litestar(
         routes,
@@ -171,7 +179,7 @@ def _guarded(
     )
     # All of them, also those that no documentation is made of: a route that does not say who may call it is not served.
     deque(scopes_in(app), maxlen=0)
-    return Guarded(app)
+    return Guarded(app, tracing)
 
 
 def _always(value: object) -> Callable[[], object]:

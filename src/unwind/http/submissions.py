@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from unwind.http.openapi import Parameter
 from unwind.http.problems import FieldError, invalid
 from unwind.runtime.keys import id_of_key
+from unwind.runtime.trace_context import read_context
 
 _KEY = re.compile(r"[!-~]{1,255}")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
@@ -27,7 +27,7 @@ SIGNAL_ID = replace(
 )
 TRACEPARENT = Parameter(
     "traceparent",
-    "W3C trace context. It is carried into every command of the saga; one that is not valid is ignored.",
+    "W3C trace context: the saga and all its commands become part of that trace. One that is not valid is ignored.",
     {"type": "string"},
     place="header",
 )
@@ -48,7 +48,7 @@ def submission(request: Request[Any, Any, Any], canonical_body: bytes) -> Submis
     Raises RequestError for a key that is not 1 to 255 visible ASCII characters.
     """
     trace = request.headers.get("traceparent", "")
-    traceparent = trace if _TRACEPARENT.fullmatch(trace) else ""
+    traceparent = trace if read_context(trace) is not None else ""
     key = idempotency_key(request)
     if not key:
         return Submission(traceparent=traceparent)

@@ -61,12 +61,14 @@ class Engine:
         limits: Limits | None = None,
         telemetry: Telemetry | None = None,
         replies: bool = True,
+        trace: Callable[[str], str] | None = None,
     ) -> None:
         """Nothing runs before `open` and `run`. `new_id` gives fresh saga ids, ordered by time; `jitter` is in [0, 1).
 
         Of one name several versions may be given: each saga stays on the one that it was begun with. Without `replies`
         it leaves them to other workers: it begins sagas and steers them, and others carry them on. Sagas that are the
-        doing of these sagas' steps need not be given.
+        doing of these sagas' steps need not be given. `trace` gives the trace context of a saga, by its id, that is
+        begun outside of any.
 
         Raises DefinitionError when two sagas share name and version.
         """
@@ -89,6 +91,7 @@ class Engine:
         """Whether it hears the answers of participants; else others do."""
         self._store = store
         self._new_id = new_id
+        self._trace = trace
         self._stopping = False
         self._waiting = Waiting(store, clock, self.limits.call_timeout)
         self.loop = Loop(
@@ -214,6 +217,8 @@ class Engine:
         if len(encoded) > self.limits.payload:
             raise InputError(f"the context has {len(encoded)} bytes; at most {self.limits.payload} are allowed")
         chosen = saga_id or self._new_id()
+        if self._trace is not None and not traceparent:
+            traceparent = self._trace(chosen)
         if not saga_id:
             self.loop.expect_new(chosen)
         return Start(chosen, Raw(encoded), request_hash, correlation_id, traceparent, saga.hash)

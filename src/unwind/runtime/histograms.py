@@ -1,6 +1,6 @@
 """Histograms of plain integers: a list of counts that is added to on the hot path, made Prometheus's when scraped."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
@@ -27,6 +27,37 @@ def add(counted: Cells, bounds: tuple[int, ...], value: int) -> None:
     """Count one."""
     counted[bisect_left(bounds, value)] += 1
     counted[-1] += value
+
+
+class Durations:
+    """How long something took, in microseconds. New ones are only noted; they are sorted in many at a time."""
+
+    __slots__ = ("_counted", "noted")
+
+    def __init__(self) -> None:
+        """Nothing counted yet."""
+        self._counted = cells(DURATIONS)
+        self.noted: list[int] = []
+        """To be appended to, which is all that counting costs where sagas run."""
+
+    def counted(self) -> Cells:
+        """All of them, sorted in."""
+        noted, counted = self.noted, self._counted
+        if noted:
+            noted.sort()
+            below = 0
+            for place, bound in enumerate(DURATIONS):
+                up_to = bisect_right(noted, bound)
+                counted[place] += up_to - below
+                below = up_to
+            counted[-2] += len(noted) - below
+            counted[-1] += sum(noted)
+            noted.clear()
+        return counted
+
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.counted()[:-1])
 
 
 def family(  # noqa: PLR0917 - what a metric consists of

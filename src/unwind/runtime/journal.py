@@ -23,6 +23,7 @@ from unwind.core.events import (
 )
 from unwind.runtime.limits import SECOND
 from unwind.runtime.telemetry import Telemetry
+from unwind.runtime.trace_context import read_context
 from unwind.runtime.unit import Decided
 
 log = structlog.get_logger("unwind.sagas")
@@ -63,6 +64,9 @@ def _about(made: Decided) -> dict[str, object]:
     after, saga = made.after, made.saga
     told: dict[str, object] = {"saga_id": after.saga_id, "correlation_id": after.correlation_id}
     told |= {"definition": saga.name, "definition_version": saga.version}
+    context = read_context(after.traceparent)
+    if context is not None:
+        told["trace_id"] = context.trace_id
     if after.ended_at is not None:
         told["took_s"] = (after.ended_at - after.started_at) / SECOND
     return told

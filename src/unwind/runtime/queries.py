@@ -22,6 +22,7 @@ from unwind.ports import Query, SagaRow, StoredStream
 from unwind.runtime.families import child_id
 from unwind.runtime.history import History, tell
 from unwind.runtime.instants import instant, instant_or_none
+from unwind.runtime.trace_context import read_context
 
 
 class BlockedView(Struct, frozen=True):
@@ -77,6 +78,8 @@ class SagaView(Struct, frozen=True):
     left_undone: tuple[str, ...] = ()
     """Steps whose undo an operator skipped: they stay as they are, whatever the status says."""
     parked: ParkedView | None = None
+    trace_id: str | None = None
+    """The trace that it is part of, in 32 hexadecimal digits."""
 
 
 class SagaSummary(Struct, frozen=True):
@@ -253,7 +256,7 @@ def _events(stored: StoredStream) -> Iterator[Event]:
 
 def view(state: State) -> SagaView:
     """What a saga is, for people and tools."""
-    blocked = state.blocked
+    blocked, context = state.blocked, read_context(state.traceparent)
     return SagaView(
         saga_id=state.saga_id,
         status=state.shown_status,
@@ -272,6 +275,7 @@ def view(state: State) -> SagaView:
         children=tuple(RelativeView(child_id(state.saga_id, run.step), run.step) for run in state.runs if run.child),
         left_undone=state.left,
         parked=_parked(state),
+        trace_id=None if context is None else context.trace_id,
     )
 
 

@@ -3,7 +3,6 @@
 One pass over a batch, after its commit. docs/metrics.md says what each figure means, and what counting costs.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -11,13 +10,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from unwind.core.events import SagaStarted, StepDone, StepStarted
-from unwind.runtime.figures import BY_SAGA, BY_STEP, TOTALS, UNCOUNTED, Figures, cells_of
+from unwind.core.events import SagaStarted, StepDone
+from unwind.runtime.figures import BY_DURATION, BY_SAGA, BY_STEP, TOTALS, UNCOUNTED, Figures, durations_of
 from unwind.runtime.histograms import DURATIONS, SIZES, Cells, add, cells, family
 from unwind.runtime.limits import SECOND
 from unwind.runtime.unit import Decided
 from unwind.runtime.work import WORK
 
+NOTED = 8_192
+"""Decisions after which the durations that were only noted are sorted in."""
 _STEP = ["definition", "step", "outcome"]
 _SAGA = ["definition", "outcome"]
 
@@ -37,6 +38,7 @@ class Telemetry(Collector):
         self.strangers: Mapping[str, int] = {}
         """Live sagas of definitions that this worker does not know, by revision, as far as they were counted."""
         self._figures: dict[str, Figures] = {}
+        self._noted = 0
         self._batches = cells(SIZES)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -64,20 +66,17 @@ class Telemetry(Collector):
 
     def saw(self, settled: Sequence[Decided]) -> None:
         """Count what a batch has made durable. What each step brings stands inline: a call would double its cost."""
-        every, bounds, find = self._figures, DURATIONS, bisect_left
+        every = self._figures
         for made in settled:
             events = made.events
             if not events:
                 continue
-            name = made.saga.name
             try:
-                figures = every[name]
+                figures = every[made.saga.name]
             except KeyError:
-                figures = every[name] = Figures()
+                figures = every[made.saga.name] = Figures()
             for event in events:
                 kind = type(event)
-                if kind is StepStarted:
-                    continue
                 if kind is StepDone:
                     step: str = event.step  # type: ignore[union-attr]
                     runs = made.after.runs
@@ -85,17 +84,19 @@ class Telemetry(Collector):
                     # As a rule it is the last but one: the next step begins with the end of it.
                     if run.step != step and (run := runs[-2]).step != step:
                         run = made.after.run(step) or run
-                    took = event.at - run.attempt.at
                     try:
-                        counted = figures.done[step]
+                        figures.done[step].noted.append(event.at - run.attempt.at)
                     except KeyError:
-                        counted = cells_of(figures.done, step)
-                    counted[find(bounds, took)] += 1
-                    counted[-1] += took
+                        durations_of(figures.done, step).noted.append(event.at - run.attempt.at)
                 elif kind is SagaStarted:
                     figures.started += 1
                 elif kind not in UNCOUNTED:
                     figures.count(kind, event, made)
+        self._noted += len(settled)
+        if self._noted >= NOTED:
+            self._noted = 0
+            for figures in every.values():
+                figures.sort_in()
         for hears in self.hear:
             hears(settled)
 
@@ -138,18 +139,18 @@ class Telemetry(Collector):
         for kind, (name, text) in BY_SAGA.items():
             families[name] = CounterMetricFamily(name, text, labels=["definition"])
             for definition, figures in self._figures.items():
-                families[name].add_metric([definition], figures.events.get((kind, ""), 0))
-        families["step_completed"] = CounterMetricFamily("step_completed", "Steps done", labels=_STEP)
-        for definition, figures in self._figures.items():
-            for step, counted in figures.done.items():
-                families["step_completed"].add_metric([definition, step, "done"], sum(counted[:-1]))
+                families[name].add_metric([definition], figures.events[kind].get("", 0))
+        for name, text, outcome, durations in BY_DURATION:
+            families[name] = CounterMetricFamily(name, text, labels=_STEP)
+            for definition, figures in self._figures.items():
+                for step, took in durations(figures).items():
+                    families[name].add_metric([definition, step, outcome], took.count())
         for kind, (name, text, outcome) in BY_STEP.items():
             if name not in families:
                 families[name] = CounterMetricFamily(name, text, labels=_STEP)
             for definition, figures in self._figures.items():
-                for (seen, step), count in figures.events.items():
-                    if seen is kind:
-                        families[name].add_metric([definition, step, outcome], count)
+                for step, count in figures.events[kind].items():
+                    families[name].add_metric([definition, step, outcome], count)
         yield from families.values()
 
     def _durations(self) -> Iterator[Metric]:
@@ -157,11 +158,12 @@ class Telemetry(Collector):
         windows: dict[tuple[str, ...], Cells] = {}
         steps: dict[tuple[str, ...], Cells] = {}
         for name, figures in self._figures.items():
-            sagas[name, "completed"], sagas[name, "compensated"] = figures.completed, figures.compensated
-            windows[name, "completed"] = figures.completed_window
-            windows[name, "compensated"] = figures.compensated_window
-            for outcome, found in (("done", figures.done), ("refused", figures.refused), ("undone", figures.undone)):
-                steps |= {(name, step, outcome): counted for step, counted in found.items()}
+            sagas[name, "completed"] = figures.completed.counted()
+            sagas[name, "compensated"] = figures.compensated.counted()
+            windows[name, "completed"] = figures.completed_window.counted()
+            windows[name, "compensated"] = figures.compensated_window.counted()
+            for _, _, outcome, durations in BY_DURATION:
+                steps |= {(name, step, outcome): took.counted() for step, took in durations(figures).items()}
         for name, text, labels, counts in (
             ("saga_duration_seconds", "From the beginning of sagas to their end", _SAGA, sagas),
             ("saga_inconsistency_seconds", "From the first effect that was asked for to the end", _SAGA, windows),

@@ -59,26 +59,30 @@ class _Rows:
     """What units write, as rows of parameters."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        appends = [unit.head for unit in units]
-        appends += [append for unit in units for append in unit.others]
-        _refuse_nul([each.stream for each in appends])
-        self._appends = [(each.stream, each.version, each.category, each.count, each.events) for each in appends]
-        self._sagas = [_saga(unit.row) for unit in units if unit.row is not None]
-        self._wake_ups = [
-            (unit.head.stream, unit.wake_at) for unit in units if unit.row is None and unit.wake_at is not None
-        ]
-        self._snapshots = [
-            (unit.head.stream, each.version, each.codec, each.checksum, each.data)
-            for unit in units
-            if (each := unit.snapshot) is not None
-        ]
-        _refuse_nul([text for unit in units if unit.attributes for pair in unit.attributes for text in pair])
-        self._attributes = [
-            (unit.row.id, name, value, unit.row.started_at)
-            for unit in units
-            if unit.attributes and unit.row is not None
-            for name, value in unit.attributes
-        ]
+        self._appends: list[tuple[Any, ...]] = []
+        self._sagas: list[tuple[Any, ...]] = []
+        self._wake_ups: list[tuple[str, int]] = []
+        self._snapshots: list[tuple[Any, ...]] = []
+        self._attributes: list[tuple[str, str, str, int]] = []
+        others: list[tuple[Any, ...]] = []
+        for unit in units:
+            head, row, snapshot = unit.head, unit.row, unit.snapshot
+            self._appends.append((head.stream, head.version, head.category, head.count, head.events))
+            for each in unit.others:
+                others.append((each.stream, each.version, each.category, each.count, each.events))  # noqa: PERF401
+            if row is not None:
+                self._sagas.append(_saga(row))
+                for name, value in unit.attributes:
+                    self._attributes.append((row.id, name, value, row.started_at))
+            elif unit.wake_at is not None:
+                self._wake_ups.append((head.stream, unit.wake_at))
+            if snapshot is not None:
+                self._snapshots.append(
+                    (head.stream, snapshot.version, snapshot.codec, snapshot.checksum, snapshot.data)
+                )
+        self._appends += others
+        _refuse_nul([append[0] for append in self._appends])
+        _refuse_nul([text for _, name, value, _ in self._attributes for text in (name, value)])
 
     def write(self, database: sqlite3.Connection, now: int) -> None:
         for statement, parameters in _statements("append", self._appends):
