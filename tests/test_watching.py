@@ -216,7 +216,8 @@ async def scraped_again(watched: prometheus.Prometheus) -> bool | None:
 async def test_prometheus_answers_every_panel_and_rule_from_a_real_run(tmp_path: Path) -> None:
     rules = DEPLOY / "prometheus/rules/unwind.yml"
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(serving(tmp_path))
+        collector = stack.enter_context(collecting())
+        server = stack.enter_context(serving(tmp_path, **{COLLECTOR: collector.url}))
         with or_skipped():
             target = server.url.removeprefix("http://")
             watched = stack.enter_context(prometheus.watching(tmp_path / "p", target, rules, process="serve"))

@@ -164,8 +164,7 @@ async def open_worker(
                 trace=None if tracing is None else tracing.root,
             )
             sweeper = None if role == "api" else Sweeper(engine, store, clock)
-            publisher = None if role == "api" else Publisher(store, bus, clock, limits)
-            if publisher is not None:
+            if (publisher := None if role == "api" else Publisher(store, bus, clock, limits)) is not None:
                 telemetry.more.append(lambda: publisher.metrics(engine.loop.time.now()))
             hosted = _parts(zip(embedded, databases, strict=True), bus, clock, telemetry, tracing)
             parts: list[Participating] = [] if statuses is None else [statuses]
@@ -179,11 +178,9 @@ async def open_worker(
         stack.push_async_callback(Standings(engine, truth, clock).close)
         bulk = Bulk(engine, Queries(truth), clock, new_id)
         stack.push_async_callback(bulk.stop)
-        checks = {**outside.checks, "worker": Check(service.check)}
-        if sweeper is not None:
-            checks["definitions"] = Check(sweeper.strangers.check, needed=False)
-        watched = (plain, roster, tracing, settings.trace_url)
-        yield Worker(engine, queries, service, checks, limiter, bulk, keys, *watched)
+        known = {} if sweeper is None else {"definitions": Check(sweeper.strangers.check, needed=False)}
+        checks = {**outside.checks, "worker": Check(service.check), **known}
+        yield Worker(engine, queries, service, checks, limiter, bulk, keys, plain, roster, tracing, settings.trace_url)
 
 
 @asynccontextmanager
