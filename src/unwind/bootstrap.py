@@ -144,8 +144,9 @@ async def open_worker(
         if statuses is not None:
             queries = CachedQueries(truth, statuses, clock, telemetry.work)
             store = AnnouncedStore(truth, statuses.committed)
-        plain = await outside.bus()
-        bus, tracing = outside.traced("unwind" if role == "all" else f"unwind-{role}", plain, telemetry, truth)
+        plain, bus, tracing = await outside.traced_bus(
+            "unwind" if role == "all" else f"unwind-{role}", telemetry, truth
+        )
         databases = [await outside.participant_store(each) for each in embedded]
 
         async def start() -> tuple[Engine, Sweeper | None, Service]:
@@ -164,11 +165,11 @@ async def open_worker(
                 trace=None if tracing is None else tracing.root,
             )
             sweeper = None if role == "api" else Sweeper(engine, store, clock)
-            if (publisher := None if role == "api" else Publisher(store, bus, clock, limits)) is not None:
+            publisher = None if role == "api" else Publisher(store, bus, clock, limits)
+            if publisher is not None:
                 telemetry.more.append(lambda: publisher.metrics(engine.loop.time.now()))
-            hosted = _parts(zip(embedded, databases, strict=True), bus, clock, telemetry, tracing)
-            parts: list[Participating] = [] if statuses is None else [statuses]
-            parts += [Announcer(roster, engine, clock, role, sweeper), *hosted]
+            parts = _parts(zip(embedded, databases, strict=True), bus, clock, telemetry, tracing)
+            parts = [*([statuses] if statuses else ()), Announcer(roster, engine, clock, role, sweeper), *parts]
             service = Service(engine, sweeper, publisher, parts)
             await service.start()
             return engine, sweeper, service
@@ -178,8 +179,9 @@ async def open_worker(
         stack.push_async_callback(Standings(engine, truth, clock).close)
         bulk = Bulk(engine, Queries(truth), clock, new_id)
         stack.push_async_callback(bulk.stop)
-        known = {} if sweeper is None else {"definitions": Check(sweeper.strangers.check, needed=False)}
-        checks = {**outside.checks, "worker": Check(service.check), **known}
+        checks = {**outside.checks, "worker": Check(service.check)}
+        if sweeper is not None:
+            checks["definitions"] = Check(sweeper.strangers.check, needed=False)
         yield Worker(engine, queries, service, checks, limiter, bulk, keys, plain, roster, tracing, settings.trace_url)
 
 
@@ -192,8 +194,7 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
     check_shared(settings, store=False)
     async with AsyncExitStack() as stack:
         outside, telemetry = _Outside(settings, stack), Telemetry()
-        name = "-".join(each.participant.service for each in hosted)
-        bus, tracing = outside.traced(name, await outside.bus(), telemetry)
+        _, bus, tracing = await outside.traced_bus("-".join(each.participant.service for each in hosted), telemetry)
         databases = [await outside.participant_store(each) for each in hosted]
 
         async def start() -> Service:
@@ -305,18 +306,19 @@ class _Outside:
         self._close_later("bus", memory.close)
         return memory
 
-    def traced(
-        self, name: str, bus: Bus, telemetry: Telemetry, store: Store | None = None
-    ) -> tuple[Bus, Tracing | None]:
+    async def traced_bus(
+        self, name: str, telemetry: Telemetry, store: Store | None = None
+    ) -> tuple[OperatedBus, Bus, Tracing | None]:
         """The bus, with what tells traces, if they are told. `name` is the process's unless OTEL_SERVICE_NAME says."""
+        bus = await self.bus()
         if not self._settings.traced:
-            return bus, None
+            return bus, bus, None
         from unwind.otlp import open_tracing
 
         tracing = open_tracing(name, store, self.clock)
         self._close_later("traces", tracing.sink.close)
         telemetry.hear.append(tracing.saw)
-        return tracing.bus(bus), tracing
+        return bus, tracing.bus(bus), tracing
 
     def _keep_bus(self, bus: OperatedBus, ping: Probe) -> OperatedBus:
         self._close_later("bus", bus.close)
