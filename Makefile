@@ -16,11 +16,13 @@ run: run-env ## Start the order application (port 8080; SERVER_PORT, DATABASE_UR
 test: dev-env ## Run the quick tests
 	@$(BIN)/pytest -n 2 -m "not slow and not integration and not browser" $(ARGS)
 
-test-int: dev-env ## Run the quick tests and those on real PostgreSQL, NATS and Redis, which they start themselves
+test-int: dev-env ## Run the quick tests and those on real PostgreSQL, NATS, Redis and Prometheus, which they start themselves
+	-@tools/programs.sh prometheus
 	@$(BIN)/pytest -n 2 -m "not slow and not browser" $(ARGS)
 
-test-browser: dev-env ## Run the tests that look at the dashboard with Chromium, from PATH or CHROMIUM=… (SCREENSHOTS=1: and redraw docs/screenshots)
-	@$(BIN)/pytest -m browser $(ARGS)
+test-browser: dev-env ## Run the tests that look at the dashboard with Chromium, installed if need be (SCREENSHOTS=1: and redraw docs/screenshots)
+	@tools/programs.sh chromium
+	@$(BIN)/pytest -n 2 -m browser $(ARGS)
 
 test-slow: dev-env ## Run the slow tests
 	@$(BIN)/pytest -n 2 -m slow $(ARGS)
@@ -40,7 +42,7 @@ mutants: dev-env ## Check that the simulator catches each rule of the machine wh
 chaos: dev-env ## Kill seven processes and three servers again and again under 2000 orders, then audit (ARGS="--seed N")
 	@$(BIN)/python -m chaos $(ARGS)
 
-bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http")
+bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http|dashboard")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: dev-env ## Check style, format, types and who imports whom

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import disk, fleet, orders
-from benchmarks.tables import engine_table, orders_table, road_table
+from benchmarks import dashboard, disk, fleet, orders
+from benchmarks.tables import dashboard_table, engine_table, orders_table, road_table
 
 TURNS = 3
-PARTS = ("sqlite", "postgres", "road", "http")
+PARTS = ("sqlite", "postgres", "road", "http", "dashboard")
 Case = tuple[str, tuple[str, ...]]
 """A module of this package, and the words that make it a case."""
 
@@ -95,6 +95,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be repeated (default: all)")
     parser.add_argument("--sagas", type=int, default=6_000, help="per round (default 6000)")
     parser.add_argument("--in-flight", type=int, default=512, help="sagas at a time (default 512)")
+    parser.add_argument("--live", type=int, default=10_000, help="live sagas under the dashboard (default 10000)")
     parser.add_argument("--turns", type=int, default=TURNS, help=f"(default {TURNS})")
     parser.add_argument("--fsync-ms", type=float, default=0, help="as on a disk whose fsync takes so much longer")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
@@ -111,6 +112,8 @@ def main() -> int:
         if "road" in parts:
             # Twice as many: half of them wait in some queue on the way.
             found["road"] = [walk(url, workload, given.sagas, 2 * given.in_flight, given.turns) for workload in "AB"]
+        if "dashboard" in parts:
+            found["dashboard"] = dashboard.look(url, given.live)
         if "http" in parts:
             found["http"] = orders.place(given.sagas)
     if given.json:
@@ -124,6 +127,8 @@ def main() -> int:
         sys.stdout.write(road_table(found["road"]) + "\n\n")
     if "http" in found:
         sys.stdout.write(orders_table(found["http"]) + "\n")
+    if "dashboard" in found:
+        sys.stdout.write(dashboard_table(found["dashboard"]) + "\n")
     return 0
 
 

@@ -43,3 +43,16 @@ def orders_table(row: Row) -> str:
         f"{row['ended_per_second']:.0f} ended per second; answered after {row['answer_p50_ms']} ms (p50), "
         f"{row['answer_p99_ms']} ms (p99); ended after {row['saga_p50_ms']} ms (p50), {row['saga_p99_ms']} ms (p99)"
     )
+
+
+def dashboard_table(rows: Sequence[Row]) -> str:
+    """Pages and lists over many live sagas, and how often an open list is told of news."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row['case'] + ', 4 readers':<58} {'p50 ms':>7} {'p95 ms':>7} {'bytes':>7}")
+        lines += [
+            f"{path:<58} {page['p50_ms']:>7.1f} {page['p95_ms']:>7.1f} {page['bytes']:>7}"
+            for path, page in row["pages"].items()
+        ]
+        lines.append(f"news on the open list: {row['news_per_second']:.1f} per second")
+    return "\n".join(lines)

@@ -7,7 +7,6 @@ deleted. Such servers are shared by all processes of a run: let there be one (`m
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from tests.servers import nats, postgres, valkey
-from tests.servers.process import NotInstalledError
+from tests.servers.process import or_skipped
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +32,6 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextmanager
-def _or_skipped() -> Iterator[None]:
-    """A test whose server is not to be had is skipped, in CI it fails. A server that does not start always fails it."""
-    try:
-        yield
-    except NotInstalledError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
 def postgres_server_url(servers_folder: Path) -> Iterator[str]:
     """A PostgreSQL server, fast and not durable; the URL of its superuser."""
@@ -51,7 +39,7 @@ def postgres_server_url(servers_folder: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    with _or_skipped(), postgres.running(servers_folder / "postgres") as server:
+    with or_skipped(), postgres.running(servers_folder / "postgres") as server:
         yield server.url()
 
 
@@ -79,7 +67,7 @@ def nats_server(servers_folder: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    with _or_skipped(), nats.running(servers_folder / "nats") as server:
+    with or_skipped(), nats.running(servers_folder / "nats") as server:
         yield server.url
 
 
@@ -99,7 +87,7 @@ def redis_server(servers_folder: Path) -> Iterator[str]:
             pytest.fail("TEST_REDIS_URL: the tests need a Redis without a password, redis://host:port", pytrace=False)
         yield address
         return
-    with _or_skipped(), valkey.running(servers_folder / "valkey") as server:
+    with or_skipped(), valkey.running(servers_folder / "valkey") as server:
         yield server.address
 
 

@@ -152,6 +152,11 @@ async def place_order(request: AnyRequest, engine: TheEngine, new_id: NewId) -> 
 )
 async def show_order_now(order_id: FromPath[str], queries: TheQueries) -> Raw:
     """Show an order."""
+    return await read_order(queries, order_id)
+
+
+async def read_order(queries: TheQueries, order_id: str) -> Raw:
+    """The JSON of an `OrderView`. Raises NotFoundError, UnavailableError."""
     try:
         known_as = str(UUID(order_id))
     except ValueError as error:

@@ -77,11 +77,17 @@ def _answering(worker: Worker) -> Served:
     # Late: what answers no orders needs no web framework.
     from order_saga.api import order_routes  # noqa: PLC0415
     from order_saga.order_form import ORDER_LINKS, ORDER_TEMPLATES, order_pages  # noqa: PLC0415
+    from order_saga.order_page import order_of  # noqa: PLC0415
     from unwind.dashboard import Dashboard  # noqa: PLC0415
     from unwind.http import About, create_app  # noqa: PLC0415
 
     dashboard = Dashboard(
-        "Orders", routes=order_pages, links=ORDER_LINKS, templates=ORDER_TEMPLATES, trace_url=worker.trace_url
+        "Orders",
+        routes=order_pages,
+        links=ORDER_LINKS,
+        templates=ORDER_TEMPLATES,
+        related=order_of,
+        trace_url=worker.trace_url,
     )
     created = create_app(
         About("Orders", version_of(PROGRAM), DESCRIPTION),

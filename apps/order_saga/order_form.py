@@ -10,6 +10,7 @@ from litestar.params import SkipValidation
 
 from order_saga.application.context import place
 from order_saga.application.order_saga import order_saga
+from order_saga.order_page import order_page
 from order_saga.roads import ROADS, Road
 from unwind import InputError
 from unwind.dashboard import Form, Link, Pages, ThePages, read_form, see_other
@@ -44,7 +45,7 @@ async def order_from_form(
     return see_other(f"/sagas/{started.saga_id}")
 
 
-order_pages = [order_form, order_from_form]
+order_pages = [order_form, order_from_form, order_page]
 
 
 def _form(pages: Pages, form: Form, wrong: str) -> Response[str]:

@@ -179,9 +179,8 @@ async def open_worker(
         stack.push_async_callback(Standings(engine, truth, clock).close)
         bulk = Bulk(engine, Queries(truth), clock, new_id)
         stack.push_async_callback(bulk.stop)
-        checks = {**outside.checks, "worker": Check(service.check)}
-        if sweeper is not None:
-            checks["definitions"] = Check(sweeper.strangers.check, needed=False)
+        known = {} if sweeper is None else {"definitions": Check(sweeper.strangers.check, needed=False)}
+        checks = {**outside.checks, "worker": Check(service.check), **known}
         yield Worker(engine, queries, service, checks, limiter, bulk, keys, plain, roster, tracing, settings.trace_url)
 
 

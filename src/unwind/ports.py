@@ -151,10 +151,10 @@ class Query(Struct, frozen=True):
     before: tuple[int, str] | None = None
     """`(started_at, id)` of the last row of the page before."""
     limit: int = 50
-    live_on: str = ""
-    """Only sagas that are bound to this revision and have not ended."""
+    live_on: str = ""  # only sagas that are bound to this revision and have not ended
     attributes: tuple[tuple[str, str], ...] = ()
     """Names and values; a saga has all of them."""
+    text: str = ""  # what the id, the correlation id or the value of some attribute begins with, to the letter
 
 
 class Store(Protocol):

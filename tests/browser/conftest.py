@@ -10,6 +10,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.cli.conftest import Server, serving
 
+VIEWS = ("/", "/sagas", "/definitions", "/system", "/orders/new")
+PRESSED = """
+addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) unwindPressed(button.textContent);
+}, true);
+"""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -35,9 +42,16 @@ class Window:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self.page: Page = context.new_page()
+        self.pressed: list[str] = []
+        """The text of each button that was pressed, whichever way."""
+        self.page.expose_function("unwindPressed", self._note)
+        self.page.add_init_script(PRESSED)
         self.told: list[str] = []
         self.page.on("console", lambda message: self.told.append(message.text))
         self.page.on("pageerror", lambda error: self.told.append(str(error)))
+
+    def _note(self, label: str) -> None:
+        self.pressed.append(label)
 
     def place(self, road: str) -> str:
         """Place an order from the form; gives the id of its saga, whose page is shown then."""
@@ -55,7 +69,7 @@ class Window:
         """Follow the button of an act, fill in its form, confirm."""
         self.page.get_by_role("link", name=f"{name}…").click()
         for label, text in fields.items():
-            self.page.get_by_label(label).fill(text)
+            self.page.get_by_label(label, exact=False).fill(text)
         self.page.get_by_role("button", name=f"{name} now").click()
         self.page.wait_for_url("**/sagas/*")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import Window
-from tests.cli.conftest import Server
+from tests.browser.conftest import VIEWS, Window
+from tests.cli.conftest import Server, serving
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,6 @@ PLAIN = {"java_script_enabled": False}
 PHONE = {"viewport": {"width": 360, "height": 740}}
 DARK = {"color_scheme": "dark"}
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
-VIEWS = ("/", "/sagas", "/definitions", "/system", "/orders/new")
 
 
 def test_a_compensation_is_watched_from_the_form_to_its_end(window: Window) -> None:
@@ -37,23 +36,6 @@ def test_a_blocked_saga_is_found_and_resolved_from_the_page(window: Window) -> N
     window.act("Resolve", Evidence="refunded by bank transfer", Reference="TICKET-7")
     window.until("compensated")
     expect(window.page.get_by_text("refunded by bank transfer (TICKET-7)")).to_be_visible()
-
-
-def test_every_other_button_works(window: Window) -> None:
-    window.place(SLOW)
-    window.page.get_by_text("create_shipment: under way").wait_for()
-    window.act("Pause", Reason="lunch")
-    window.until("paused")
-    window.act("Resume")
-    window.act("Cancel", Reason="changed my mind")
-    window.until("compensated")
-    window.place(CLOSED)
-    window.until("blocked")
-    window.act("Retry", Reason="once more")
-    window.until("blocked")
-    window.act("Skip", Reason="written off")
-    window.until("compensated")
-    expect(window.page.get_by_text("Left as they are, for good: process_payment.")).to_be_visible()
 
 
 def test_what_is_unfolded_stays_so_when_news_come(window: Window) -> None:
@@ -90,7 +72,17 @@ def test_all_of_it_works_without_scripts(window: Window) -> None:
 def test_nothing_is_wider_than_a_phone(window: Window) -> None:
     saga = f"/sagas/{window.place(CLOSED)}"
     window.until("blocked")
-    for path in (*VIEWS, saga, f"{saga}/acts/retry", f"{saga}/acts/resolve", f"{saga}/acts/cancel", f"{saga}/context"):
+    for path in (
+        *VIEWS,
+        saga,
+        f"{saga}/acts/retry",
+        f"{saga}/acts/resolve",
+        f"{saga}/acts/cancel",
+        f"{saga}/context",
+        f"{saga}?at=5",
+        "/bulk/cancel",
+        "/login",
+    ):
         window.page.goto(path)
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
@@ -120,6 +112,19 @@ def test_a_lost_stream_is_told_and_the_process_stops_at_once(window: Window, ser
     window.told.clear()  # the browser tells of the refused connection
 
 
+def test_a_lost_stream_is_found_again_with_what_has_come_meanwhile(
+    window: Window, server: Server, tmp_path: Path
+) -> None:
+    window.place(SLOW)
+    window.page.get_by_text("create_shipment: under way").wait_for()
+    server.stop()
+    expect(window.page.locator("#live")).to_have_text("Not live: the connection is lost, trying again")
+    with serving(tmp_path, SERVER_PORT=server.url.rpartition(":")[2]):
+        expect(window.page.locator("#live")).to_have_text("Ended: nothing more will change", timeout=20_000)
+        expect(window.page.locator("h1 .status")).to_have_text("completed")
+    window.told.clear()  # the browser tells of the refused connection
+
+
 @pytest.mark.parametrize("window", [{}, DARK], indirect=True, ids=["light", "dark"])
 def test_each_view_is_drawn(window: Window, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder = SCREENSHOTS if os.environ.get("SCREENSHOTS") else tmp_path
@@ -127,10 +132,20 @@ def test_each_view_is_drawn(window: Window, request: pytest.FixtureRequest, tmp_
     window.until("compensated")
     saga = f"/sagas/{window.place(CLOSED)}"
     window.until("blocked")
-    names = {"/": "overview", "/orders/new": "place-an-order", saga: "saga", f"{saga}/acts/resolve": "resolve"}
-    for path in (*VIEWS, saga, f"{saga}/acts/resolve"):
+    bulk = "/bulk/retry?status=blocked"
+    names = {
+        "/": "overview",
+        "/orders/new": "place-an-order",
+        saga: "saga",
+        f"{saga}/acts/resolve": "resolve",
+        f"{saga}?at=9": "saga-at-a-version",
+        bulk: "bulk",
+        "/nowhere": "not-found",
+    }
+    for path in (*VIEWS, *(each for each in names if each not in VIEWS)):
         window.page.goto(path)
         name = names.get(path, path.strip("/"))
         scheme = request.node.callspec.id
         window.page.screenshot(path=folder / f"{name}-{scheme}.png", full_page=True)
         assert (folder / f"{name}-{scheme}.png").stat().st_size > 5_000
+    window.told.clear()  # the browser tells of the page that is not there

@@ -1,7 +1,9 @@
 """Questions put to a state: what is shown, what is current, what is in flight, and when it must be woken."""
 
+from functools import reduce
+
 import pytest
-from tests.core.trips import BOOKED, SECONDS, Trip, booking, diary, trip
+from tests.core.trips import BOOKED, SECONDS, Trip, booking, diary, errand, trip
 
 from unwind.core.events import UndoFailed, UndoRetried
 from unwind.core.evolve import evolve
@@ -84,6 +86,16 @@ def test_a_retry_without_a_delay_is_due_at_once() -> None:
     scenario = Scenario(trip(booking("flight", retry=Retry(2)))).given(Trip()).when(failed("flight"))
     assert due(scenario.state, scenario.now) == scenario.now
     scenario.at(0).then(effects=["flight/do"])
+
+
+def test_a_state_in_between_the_events_of_one_decision_is_due_now() -> None:
+    """It is never stored, but shown to whoever goes back in time."""
+    story = Scenario(trip(diary("c"), errand("d"))).given(Trip())
+    for number in range(1, len(story.log) + 1):
+        at = story.log[number - 1].at
+        assert due(reduce(evolve, story.log[:number], NEW), at) is not None
+    assert [type(event).__name__ for event in story.log[:3]] == ["SagaStarted", "StepStarted", "StepDone"]
+    assert due(reduce(evolve, story.log[:2], NEW), 7) == 7
 
 
 def test_a_saga_that_could_go_on_by_itself_is_due_now() -> None:

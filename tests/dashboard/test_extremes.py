@@ -105,3 +105,10 @@ async def test_side_by_side_stands_one_beneath_the_other_in_the_graph() -> None:
     assert page.tags["svg"] == 2
     assert page.tags["line"] == 2 + 4
     assert "None was asked anything yet." in quiet.text
+
+
+async def test_steps_and_sagas_may_be_named_in_cyrillic_and_emoji() -> None:
+    name = "бронь ✈️ номер"
+    page, _ = await page_about(Scenario(trip(booking(name), booking("🛏"))).given(Trip()).when(ok(name, BOOKED)))
+    assert f"{name}: done" in page.text
+    assert "🛏: under way" in page.text

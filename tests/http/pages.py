@@ -29,11 +29,14 @@ class Page(HTMLParser):
         self.title = ""
         self.headings: list[str] = []
         self.main: dict[str, str] = {}
+        self.named_by: list[str] = []
+        """Ids that names and descriptions are taken from."""
         self.words: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
         self.wrong += [f"<{tag}> is not closed" for tag in self._open]
+        self.wrong += [f"there is no id {name} to be named by" for name in self.named_by if name not in self.ids]
         self.wrong += [f"id {name} stands {count} times" for name, count in self.ids.items() if count > 1]
 
     @property
@@ -55,6 +58,7 @@ class Page(HTMLParser):
                 self.wrong.append(f"<{tag} name={given.get('name')}> has no label")
             if given.get("type") not in {"checkbox", "radio"} or "checked" in given:
                 self.fields[given["name"]] = given.get("value", "")
+        self._check_accessible(tag, given)
         if "id" in given:
             self.ids[given["id"]] += 1
         if "href" in given:
@@ -65,6 +69,26 @@ class Page(HTMLParser):
             self.main = given
         if tag not in VOID:
             self._open.append(tag)
+
+    def _check_accessible(self, tag: str, given: dict[str, str]) -> None:
+        """What those need who hear a page: names of landmarks and pictures, what a heading of a table is about."""
+        named = any(given.get(name) for name in ("aria-label", "aria-labelledby"))
+        if tag in {"nav", "section"} and not named:
+            self.wrong.append(f"<{tag}> has no name")
+        if tag == "th" and given.get("scope") not in {"col", "row"}:
+            self.wrong.append("<th> does not say what it is the heading of")
+        if (
+            tag == "svg"
+            and "svg" not in self._open
+            and not (given.get("aria-hidden") == "true" or (given.get("role") == "img" and named))
+        ):
+            self.wrong.append("<svg> has no name, and is not hidden")
+        if tag == "html" and not given.get("lang"):
+            self.wrong.append("<html> does not say its language")
+        if tag in {"button", "a"} and given.get("tabindex", "0") != "0":
+            self.wrong.append(f"<{tag}> is out of the keyboard's order")
+        for name in ("aria-labelledby", "aria-describedby"):
+            self.named_by += given.get(name, "").split()
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
@@ -93,6 +117,7 @@ def page_of(response: httpx.Response, status: int = 200) -> Page:
     assert response.headers["cache-control"] == "no-store"
     page = Page(response.text)
     assert not page.wrong
-    assert page.tags["h1"] == page.tags["main"] == 1
+    assert [page.tags[each] for each in ("h1", "main", "header", "footer")] == [1, 1, 1, 1]
+    assert next(link for link in page.links if not link.startswith("/assets/")) == "#main"
     assert page.title.strip(" ·")
     return page

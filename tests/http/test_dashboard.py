@@ -112,6 +112,7 @@ async def test_the_list_comes_page_by_page_and_each_saga_once(shop: Shop) -> Non
     placed_ids = {await placed(shop) for _ in range(53)}
     seen: list[str] = []
     path = "/sagas?definition=order_saga"
+    assert len((await shop.http.get(path)).content) <= FIRST_PAGE / 2  # the rest is for what it refers to
     for _ in range(2):
         page = await opened(shop, path)
         seen += [link.removeprefix("/sagas/") for link in page.links if link.startswith("/sagas/")]
@@ -124,10 +125,31 @@ async def test_the_list_comes_page_by_page_and_each_saga_once(shop: Shop) -> Non
 
 async def test_a_saga_is_found_by_its_id(shop: Shop) -> None:
     saga_id = await placed(shop)
-    response = await shop.http.get(f"/sagas?id={saga_id}")
+    response = await shop.http.get(f"/sagas?text={saga_id}&definition=")
     assert (response.status_code, response.headers["location"]) == (303, f"/sagas/{saga_id}")
-    page = await opened(shop, "/sagas?id=%3Cb%3Enope")
-    assert "There is no saga with the id <b>nope" in page.text
+    page = await opened(shop, "/sagas?text=%3Cb%3Enope")
+    assert "No saga fits." in page.text
+    assert page.fields["text"] == "<b>nope"
+    assert f"/sagas/{saga_id}" in (await opened(shop, f"/sagas?text={saga_id}&definition=order_saga")).links
+
+
+async def test_sagas_are_found_by_what_their_order_or_an_attribute_begins_with(shop: Shop) -> None:
+    order = (await shop.order()).json()
+    other = await placed(shop, BROKE)
+    for text, found in (
+        (order["order_id"], True),
+        (order["order_id"][:30], True),
+        ("customer-1", True),
+        ("ustomer", False),
+    ):
+        page = await opened(shop, f"/sagas?text={text}")
+        assert (f"/sagas/{order['saga_id']}" in page.links) is found
+        assert f"/sagas/{other}" not in page.links
+    both = await opened(
+        shop, "/sagas?text=customer-&status=running&status=completed&status=compensated&status=compensating"
+    )
+    assert {f"/sagas/{order['saga_id']}", f"/sagas/{other}"} <= set(both.links)
+    assert "2 sagas fit." in both.text
 
 
 @pytest.mark.parametrize(
@@ -141,6 +163,8 @@ async def test_a_saga_is_found_by_its_id(shop: Shop) -> None:
         "attribute=nope&value=1",
         "attribute=total&value=many",
         "definition=%00",
+        "text=%00",
+        "text=" + "x" * 300,
         "definition=" + "x" * 300,
     ],
 )
@@ -204,6 +228,34 @@ async def test_a_saga_is_shown_as_it_stood_after_each_of_its_versions(shop: Shop
         await opened(shop, f"/sagas/{saga_id}?at={wrong}", status)
 
 
+async def test_each_version_says_what_it_changed(shop: Shop) -> None:
+    saga_id = await ended(shop)
+    first = await opened(shop, f"/sagas/{saga_id}?at=1")
+    assert "What version 1 changed: saga started" in first.text
+    assert '+ "customer_id": "customer-1",' in first.text
+    log = range(2, (await shop.saga(saga_id))["version"] + 1)
+    changes = {version: await opened(shop, f"/sagas/{saga_id}?at={version}") for version in log}
+    [reserved] = [page for page in changes.values() if "changed: step done: reserve_inventory" in page.text]
+    assert '- "reservation_id": null,' in reserved.text
+    assert '+ "reservation_id": "' in reserved.text
+    assert '- "status": "outstanding",' in reserved.text
+    [began] = [page for page in changes.values() if "changed: step started: process_payment" in page.text]
+    assert "Nothing in the context." in began.text
+    assert re.search(r'\+ "command": "payment\.\w+ to payment"', began.text)
+
+
+async def test_a_saga_leads_to_its_order_and_back(shop: Shop) -> None:
+    order = (await shop.order()).json()
+    await shop.until(order["saga_id"], "completed")
+    address = f"/orders/{order['order_id']}"
+    assert address in (await opened(shop, f"/sagas/{order['saga_id']}")).links
+    page = await opened(shop, address)
+    assert "completed" in page.text
+    assert "Total 200.00" in page.text
+    assert f"/sagas/{order['saga_id']}" in page.links
+    await opened(shop, "/orders/nope", 404)
+
+
 async def test_retries_are_ticks_and_rows_of_the_table(shop: Shop) -> None:
     saga_id = await ended(shop, FLAKY)
     response = await shop.http.get(f"/sagas/{saga_id}")
@@ -245,15 +297,24 @@ async def test_markup_in_an_order_is_text(shop: Shop) -> None:
     page_of(response)
     assert "<script>alert" not in response.text
     assert "&lt;script&gt;alert(1)" in response.text
-    listed = await opened(shop, f"/sagas?attribute=customer_id&value={quote(HOSTILE)}")
-    assert listed.fields["value"] == HOSTILE
-    assert f"/sagas/{saga_id}" in listed.links
+    for found in (f"attribute=customer_id&value={quote(HOSTILE)}", f"text={quote(HOSTILE)}"):
+        listed = await opened(shop, f"/sagas?{found}")
+        assert HOSTILE in listed.fields.values()
+        assert f"/sagas/{saga_id}" in listed.links
+        assert HOSTILE in (await opened(shop, f"/bulk/cancel?{found}")).text
+    for version in range(1, (await shop.saga(saga_id))["version"] + 1):
+        assert "<script>alert" not in (await shop.http.get(f"/sagas/{saga_id}?at={version}")).text
+    order_id = (await shop.saga(saga_id))["context"]["order_id"]
+    assert HOSTILE in (await opened(shop, f"/orders/{order_id}")).text
 
 
 async def test_names_in_cyrillic_and_emoji_read_well(shop: Shop) -> None:
     name = "Пётр 🛒 Œuvre"
     saga_id = await ended(shop, {"customer_id": name, "items": [{"product_id": name, "quantity": 1, "price": 5}]})
     assert f'"customer_id": "{name}"' in (await opened(shop, f"/sagas/{saga_id}")).text
+    found = await opened(shop, f"/sagas?text={quote('Пётр')}")
+    assert found.fields["text"] == "Пётр"
+    assert f"/sagas/{saga_id}" in found.links
 
 
 async def test_a_context_of_200_kib_is_cut_and_there_in_whole(shop: Shop) -> None:
@@ -265,6 +326,9 @@ async def test_a_context_of_200_kib_is_cut_and_there_in_whole(shop: Shop) -> Non
     assert f"/sagas/{saga_id}/context" in response.text
     whole = await opened(shop, f"/sagas/{saga_id}/context")
     assert f"product-{899:0180}" in whole.text
+    first = await shop.http.get(f"/sagas/{saga_id}?at=1")
+    assert "more lines" in page_of(first).text
+    assert len(first.content) <= 2 * FIRST_PAGE
 
 
 # ------------------------------------------------------------------------------------------- definitions and the system

@@ -52,8 +52,8 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield Shop(client, served.app), tokens
 
 
-async def log_in(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    return await client.post("/login", data={"key": token}, headers=FROM_US)
+async def log_in(client: httpx.AsyncClient, token: str, **fields: str) -> httpx.Response:
+    return await client.post("/login", data={"key": token, **fields}, headers=FROM_US)
 
 
 def test_pages_need_read_acts_operate_the_form_of_orders_start() -> None:
@@ -70,6 +70,8 @@ def test_pages_need_read_acts_operate_the_form_of_orders_start() -> None:
     }
     assert {each for each, scope in said.items() if scope == "operate"} == {
         ("POST", "/sagas/{saga_id}/acts/{act}"),
+        ("POST", "/bulk/{action}"),
+        ("POST", "/bulk/runs/{run_id}/stop"),
         ("POST", "/dead-letters/{act}"),
     }
 
@@ -84,7 +86,8 @@ async def test_each_page_by_each_scope(path: str, method: str, needed: str) -> N
             assert nobody.status_code != 401
             return
         page = page_of(nobody, 401)
-        assert "/login" in page.links
+        assert "You are not logged in" in page.headings
+        assert any(link.startswith("/login?next=") for link in page.links)
         assert nobody.headers["www-authenticate"].startswith("Bearer")
         for scope in SCOPES:
             answered = await client.request(method, target, headers=FROM_US | bearer(tokens[scope]))
@@ -131,6 +134,67 @@ async def test_a_wrong_key_is_asked_for_again_and_not_shown(house: tuple[Shop, d
         assert not key or key not in response.text
     foreign = await shop.http.post("/login", data={"key": tokens["read"]}, headers={"Origin": "http://evil.example"})
     page_of(foreign, 403)
+
+
+async def test_whoever_logs_in_comes_to_the_page_that_was_wanted(house: tuple[Shop, dict[str, str]]) -> None:
+    shop, tokens = house
+    wanted = "/sagas?status=blocked&text=%D0%9F%D1%91%D1%82%D1%80"
+    refused = page_of(await shop.http.get(wanted), 401)
+    [link] = [link for link in refused.links if link.startswith("/login?")]
+    asked = page_of(await shop.http.get(link))
+    assert asked.fields["next"] == wanted
+    wrong = page_of(await log_in(shop.http, "nonsense", next=asked.fields["next"]), 401)
+    assert wrong.fields["next"] == wanted
+    entered = await log_in(shop.http, tokens["read"], next=wanted)
+    assert (entered.status_code, entered.headers["location"]) == (303, wanted)
+    # From a link to the log-in: back to where that was.
+    before = {"Referer": "http://shop.example/sagas/7?at=3"}
+    assert page_of(await shop.http.get("/login", headers=before)).fields["next"] == "/sagas/7?at=3"
+
+
+async def test_a_session_that_has_ended_says_so_and_leads_back_through_the_log_in(
+    house: tuple[Shop, dict[str, str]],
+) -> None:
+    shop, _ = house
+    shop.http.cookies.set(COOKIE, "session-that-has-ended")
+    page = page_of(await shop.http.get("/sagas/7"), 401)
+    assert page.headings == ["You are not logged in any more"]
+    assert "Your session has ended" in page.text
+    assert "/login?next=%2Fsagas%2F7" in page.links
+    # What was sent from a form is not done; the form is come back to.
+    form = FROM_US | {"Referer": "http://shop.example/sagas/7/acts/cancel"}
+    sent = page_of(await shop.http.post("/sagas/7/acts/cancel", data={}, headers=form), 401)
+    assert "/login?next=%2Fsagas%2F7%2Facts%2Fcancel" in sent.links
+    assert "was not done" in sent.text
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "http://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/\t/evil.example",
+        "\t//evil.example",
+        "/\n/evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "",
+        "/login",
+        "/login?next=/sagas",
+        "/logout",
+        "/live/sagas",
+        "/" + "x" * 3_000,
+    ],
+)
+async def test_the_log_in_leads_nowhere_else(house: tuple[Shop, dict[str, str]], elsewhere: str) -> None:
+    shop, tokens = house
+    assert "next" not in page_of(await shop.http.get("/login", params={"next": elsewhere})).fields
+    entered = await log_in(shop.http, tokens["read"], next=elsewhere)
+    assert (entered.status_code, entered.headers["location"]) == (303, "/")
+    foreign = {"Referer": "http://evil.example/sagas"}
+    assert "next" not in page_of(await shop.http.get("/login", headers=foreign)).fields
 
 
 async def test_without_keys_the_log_in_says_so(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from tests.core.chance import TRIED
 from tests.core.reference import Node
 from tests.core.test_laws import Story, definitions, moves
-from tests.core.trips import Trip, booking, errand, pivotal, trip
+from tests.core.trips import Trip, booking, diary, errand, pivotal, trip
 from tests.core.walk import walk
 from tests.http.conftest import BROKE, Shop, check_problem
 from tests.http.test_problems import ABOUT, client_of
@@ -24,9 +25,10 @@ from tests.runtime.rig import Answer, Deed, Rig, refusing, reply, virtual
 from unwind.core.acts import in_need
 from unwind.core.decide import decide
 from unwind.core.events import Event
+from unwind.core.evolve import evolve
 from unwind.core.messages import Cancel, Input, Moment, Pause, ResolveStep, Resume, RetryStep, SkipStep, Start
 from unwind.core.saga import Saga
-from unwind.core.state import State
+from unwind.core.state import NEW, State
 from unwind.core.steps import SKIP, ActionCall, Kind
 from unwind.http import create_app
 from unwind.ports import Message
@@ -36,6 +38,7 @@ from unwind.runtime.explain import explain
 from unwind.runtime.limits import Limits
 from unwind.runtime.queries import Queries
 from unwind.runtime.situation import spoken
+from unwind.testing.scenario import Scenario
 
 
 class Told:
@@ -322,6 +325,17 @@ def test_an_action_that_runs_and_one_that_must_end_before_it_is_undone() -> None
     assert (running["waits_for"]["what"], running["waits_for"]["sent"]) == ("action", None)
     turned = Told(saga, reply, cancel, elapse=5).ask()
     assert turned["headline"] == "Waiting for 5 s for the action taxi to end, so that it can be undone."
+
+
+def test_every_version_can_be_explained_also_those_in_between_the_events_of_one_decision() -> None:
+    story = Scenario(trip(diary("c"), booking("flight"))).given(Trip())
+    told = [
+        explain(story.saga, reduce(evolve, story.log[:number], NEW), story.log[:number], story.log[number - 1].at)
+        for number in range(1, len(story.log) + 1)
+    ]
+    assert told[1].headline == "c is recorded in the decision that begins it; this is how the saga stood in between."
+    assert told[1].sentences == ("Nothing can come between.",)
+    assert all(each.headline and each.next_at for each in told)
 
 
 def test_a_definition_that_this_process_does_not_know() -> None:

@@ -36,6 +36,21 @@ async def test_orders_are_found_by_their_customer_total_and_id(shop: Shop) -> No
     assert await listed(shop, "attribute.customer_id=customer-456&status=running") == []
 
 
+async def test_orders_are_found_and_counted_by_what_they_begin_with(shop: Shop) -> None:
+    one, other, broke = await placed(shop, ORDER, {**ORDER, "items": [ITEM, ITEM]}, BROKE)
+    order_id = (await shop.saga(other))["context"]["order_id"]
+    assert await listed(shop, f"text={order_id}") == await listed(shop, f"text={other}") == [other]
+    assert await listed(shop, "text=customer-1") == [other, one]
+    assert await listed(shop, "text=customer-&attribute.total=20000") == [one]
+    assert await listed(shop, "text=ustomer") == []
+    assert (await asked(shop, "text=customer-", "/count"))["count"] == 3
+    body = {"action": "cancel", "filter": {"text": "customer-4"}, "dry_run": True}
+    assert (await shop.http.post("/api/v1/sagas/bulk", json=body)).json()["matched"]["count"] == 1
+    for wrong in ("text=", "text=%00", f"text={'x' * 300}", "text=a&text=b"):
+        check_problem(await shop.http.get(f"/api/v1/sagas?{wrong}"), 422, "validation")
+    await shop.until(broke, "compensated")
+
+
 async def test_a_page_of_one_customer_s_orders_goes_on_where_it_ended(shop: Shop) -> None:
     placed_ids = await placed(shop, *[ORDER, BROKE] * 3)
     seen: list[str] = []

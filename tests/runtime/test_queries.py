@@ -1,6 +1,8 @@
 """The read side: a history told from the log agrees with the machine that wrote it, whatever happened to the saga."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 from tests.core.trips import booking, diary, errand, pivotal, trip
+from tests.eventually import eventually
 
+from unwind.census import Tally
 from unwind.core.codec import SAGA_EVENTS, Snapshot, take_snapshot
 from unwind.core.decide import decide
 from unwind.core.events import Event, StepRetried, StepSkipped, StepStarted, UndoDone, UndoRetried, UndoStarted
@@ -17,8 +21,8 @@ from unwind.core.messages import Cancel, Input, Moment, Pause, Reply, Resume, St
 from unwind.core.saga import Saga
 from unwind.core.state import NEW, State
 from unwind.core.steps import SKIP
-from unwind.errors import NotFoundError
-from unwind.ports import Query, SagaRow, StreamAppend, Unit
+from unwind.errors import NotFoundError, UnavailableError
+from unwind.ports import Loaded, Query, SagaRow, StreamAppend, Unit
 from unwind.runtime.history import tell
 from unwind.runtime.instants import instant
 from unwind.runtime.queries import Queries
@@ -237,3 +241,71 @@ async def test_pages_follow_one_another_without_loss_or_repetition() -> None:
         place = page.next
     assert place is None
     assert seen == [f"s{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+
+
+# ------------------------------------------------------------------------------------------ what a page of a list costs
+
+
+LISTED = Unit(StreamAppend("s", "saga", 1, 1, b"[]"), SagaRow("s", "d@1#0", "d", "running", 1, "", 1, 1))
+
+
+class Watched(MemoryStore):
+    """Notes what it is asked; counting waits until it may."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: 0)
+        self.asked: list[str] = []
+        self.may_count = asyncio.Event()
+
+    async def load(self, streams: Mapping[str, int], *, snapshots: bool = True) -> Loaded:
+        self.asked.append("load")
+        return await super().load(streams, snapshots=snapshots)
+
+    async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
+        self.asked.append(f"tally {query.definition}")
+        await self.may_count.wait()
+        return await super().tally(query, amounts)
+
+
+async def test_a_page_without_what_is_parked_reads_no_saga() -> None:
+    store = Watched()
+    await store.commit([LISTED])
+    assert [each.saga_id for each in (await Queries(store).find(Query(), parked=False)).sagas] == ["s"]
+    assert store.asked == []
+    await Queries(store).find(Query())
+    assert store.asked == ["load"]
+
+
+async def test_those_who_ask_for_one_count_share_the_next_one_and_never_one_under_way() -> None:
+    store = Watched()
+    queries = Queries(store)
+    first = asyncio.create_task(queries.count(Query(), {}))
+    await until(lambda: store.asked == ["tally "])
+    await store.commit([LISTED])
+    later = [asyncio.create_task(queries.count(Query(limit=n, before=(n, "x")), {})) for n in range(1, 20)]
+    other = asyncio.create_task(queries.count(Query(definition="d"), {}))
+    await until(lambda: len(queries._waiting) == 2)
+    gone = asyncio.create_task(queries.count(Query(), {}))
+    await asyncio.sleep(0)
+    gone.cancel()
+    store.may_count.set()
+    await first
+    assert [list(each) for each in await asyncio.gather(*later, other)] == [[Tally("d", "running", 1)]] * 20
+    assert store.asked == ["tally ", "tally ", "tally d"]
+    assert queries._waiting == {}
+
+
+async def test_a_count_that_failed_is_told_to_whoever_shares_it() -> None:
+    store = Watched()
+    await store.close()
+    store.may_count.set()
+    asked = [Queries(store)] * 2
+    found = await asyncio.gather(*(each.count(Query(), {}) for each in asked), return_exceptions=True)
+    assert [type(each) for each in found] == [UnavailableError, UnavailableError]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async def look() -> bool | None:
+        return holds() or None
+
+    await eventually(look, within=10)

@@ -19,7 +19,7 @@ FILL = """
 insert into commits (stream_id, version, category, count, events, recorded_at)
 select 's' || n / 5, n % 5 + 1, 'saga', 1, '', n from generate_series(1, 20000) n;
 insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at)
-select 's' || n, 'r', 'd', case n % 9 when 0 then 'running' else 'completed' end, case n % 9 when 0 then n end, '',
+select 's' || n, 'r', 'd', case n % 9 when 0 then 'running' else 'completed' end, case n % 9 when 0 then n end, 'c',
        n, n, case n % 9 when 0 then null else n end
   from generate_series(1, 4000) n;
 insert into snapshots (stream_id, version, codec, checksum, data)
@@ -45,6 +45,8 @@ USED = {
     "live_others": {"sagas_live"},
     "living": {"sagas_live"},
     "find_by_attribute": {"attributes_found", "sagas_pkey"},
+    "find_by_text": {"attributes_found", "attributes_pkey", "sagas_correlated", "sagas_pkey"},
+    "tally_by_text": {"attributes_found", "attributes_pkey", "sagas_correlated", "sagas_pkey"},
     "tally": {"sagas_started", "attributes_pkey"},
     "tally_by_attribute": {"attributes_found", "attributes_pkey", "sagas_pkey"},
     "paces": {"sagas_started", "sagas_ended"},
@@ -111,6 +113,8 @@ async def test_a_full_database_is_worked_on_without_a_walk(connection: asyncpg.C
         "live_others": [["q"], 10_000],
         "living": [None, ["r"]],
         "find_by_attribute": [0, 10_000, 10_000, "", None, "", 50, "half", "1", OTHERS, None, ""],
+        "find_by_text": [0, 10_000, 10_000, "", None, "", 50, "s12", "s13", OTHERS, None, ""],
+        "tally_by_text": [0, 10_000, None, "", None, '{"d": "own"}', "s12", "s13", OTHERS],
         "tally": [0, 10_000, None, "", None, '{"d": "own"}'],
         "tally_by_attribute": [0, 10_000, None, "", None, '{"d": "own"}', "half", "1", OTHERS],
         "paces": [None, 3_900, 60],

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from unwind.cli.api import DEFAULT_URL, REFUSED, Answer, call, clean, fail, understood
-from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, filter_of
+from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, filter_of
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path
 from unwind.cli.shown import amounts, counts, table, tell
@@ -43,6 +43,7 @@ def cancel(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     every: Every = False,
     reason: Reason = "",
     per_second: PerSecond = 10,
@@ -54,7 +55,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Undo many sagas; not those whose point of no return is begun."""
-    which = filter_of(status, definition, started_from, started_to, attribute)
+    which = filter_of(status, definition, started_from, started_to, attribute, text=text)
     _act("cancel", which, _rest(every, reason, per_second, expect), url, dry_run, yes, no_wait, as_json)
 
 
@@ -66,6 +67,7 @@ def resume(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     every: Every = False,
     reason: Reason = "",
     per_second: PerSecond = 10,
@@ -77,7 +79,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Drive many sagas on: end pauses and backoffs, try what is blocked."""
-    which = filter_of(status, definition, started_from, started_to, attribute)
+    which = filter_of(status, definition, started_from, started_to, attribute, text=text)
     _act("resume", which, _rest(every, reason, per_second, expect), url, dry_run, yes, no_wait, as_json)
 
 
@@ -89,6 +91,7 @@ def retry(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     every: Every = False,
     reason: Reason = "",
     per_second: PerSecond = 10,
@@ -100,7 +103,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Try anew what is blocked or waits for its next attempt, in many sagas."""
-    which = filter_of(status, definition, started_from, started_to, attribute)
+    which = filter_of(status, definition, started_from, started_to, attribute, text=text)
     _act("retry", which, _rest(every, reason, per_second, expect), url, dry_run, yes, no_wait, as_json)
 
 

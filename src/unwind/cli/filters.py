@@ -19,6 +19,10 @@ Attributes = Annotated[
     typer.Option("--attribute", metavar="NAME=VALUE", help="Only sagas that have this value; repeat it."),
 ]
 
+Text = Annotated[
+    str | None, typer.Option("--text", help="Only sagas whose id, correlation id or an attribute begins with this.")
+]
+
 
 def pairs(attributes: Sequence[str] | None) -> dict[str, str]:
     """Names and values as somebody typed them. Ends the program where that makes no sense."""
@@ -39,9 +43,11 @@ def query_of(
     started_from: str | None,
     started_to: str | None,
     attributes: Sequence[str] | None,
+    *,
+    text: str | None,
 ) -> dict[str, Any]:
     """The conditions as a query string has them; what is not asked for is left out."""
-    given = filter_of(status, definition, started_from, started_to, attributes)
+    given = filter_of(status, definition, started_from, started_to, attributes, text=text)
     statuses = given.pop("status", ())
     named = {f"attribute.{name}": value for name, value in given.pop("attributes", {}).items()}
     return given | named | ({"status": ",".join(statuses)} if statuses else {})
@@ -53,13 +59,15 @@ def filter_of(
     started_from: str | None,
     started_to: str | None,
     attributes: Sequence[str] | None,
+    *,
+    text: str | None,
 ) -> dict[str, Any]:
     """The conditions as a body has them; what is not asked for is left out.
 
     Ends the program for a condition that is empty: most likely a variable was, and without it more would be meant.
     """
     statuses = [each for listed in status or () for each in listed.split(",")]
-    options = {"--definition": definition, "--from": started_from, "--to": started_to}
+    options = {"--definition": definition, "--from": started_from, "--to": started_to, "--text": text}
     for option, value in [*options.items(), *(("--status", each) for each in statuses)]:
         if value is not None and not value.strip():
             fail(WRONG, f"{option} is empty: say what it should be, or leave it out")
@@ -69,5 +77,6 @@ def filter_of(
         "started_from": started_from,
         "started_to": started_to,
         "attributes": pairs(attributes) or None,
+        "text": text,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -9,7 +9,7 @@ import typer
 from unwind.cli.api import DEFAULT_URL, WRONG, call, clean, fail, understood
 from unwind.cli.bulk import bulk
 from unwind.cli.completion import saga_ids
-from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
+from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, query_of
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path, segment
 from unwind.cli.shown import counts, fields, table, tell
@@ -44,6 +44,7 @@ def list_sagas(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=_PAGE, help="Sagas on a page.")] = 50,
     cursor: Annotated[str, typer.Option("--cursor", help="Where the page before ended.")] = "",
     every: Annotated[
@@ -53,7 +54,9 @@ def list_sagas(
     as_json: AsJson = False,
 ) -> None:
     """List sagas, newest first."""
-    query = query_of(status, definition, started_from, started_to, attribute) | {"limit": _PAGE if every else limit}
+    query = query_of(status, definition, started_from, started_to, attribute, text=text) | {
+        "limit": _PAGE if every else limit
+    }
     rows: list[Any] = []
     while True:
         answer = call("GET", url, "/sagas", query=query | {"cursor": cursor or None})
@@ -80,11 +83,12 @@ def count(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Count sagas, by status; and add up what their definition says is their amount."""
-    query = query_of(status, definition, started_from, started_to, attribute)
+    query = query_of(status, definition, started_from, started_to, attribute, text=text)
     tell(call("GET", url, "/sagas/count", query=query), counts, as_json=as_json)
 
 

@@ -110,8 +110,8 @@ def _next_of(run: StepRun, now: int) -> int:
         return run.parked
     attempt = run.attempt
     expires, again = attempt.expires, attempt.lease or attempt.resend
-    if expires is not None and not again:  # it waits for time, or a signal: nothing is sent again
-        return expires
+    if not again:  # it waits for time, or a signal; or it is over in the decision that began it, and this is in between
+        return now if expires is None else expires
     nearest = attempt.at + again
     if now >= nearest:
         nearest = _next_multiple(attempt.at, again, now)

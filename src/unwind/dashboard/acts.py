@@ -12,7 +12,7 @@ from unwind.core.messages import NULL, Direction, ResolveStep, RetryStep, SkipSt
 from unwind.core.state import State
 from unwind.dashboard.faults import Fault, fault_of
 from unwind.dashboard.pages import Pages, ThePages
-from unwind.dashboard.requests import AnyRequest, Form, TheEngine, TheQueries, known, read_form, see_other
+from unwind.dashboard.requests import AnyRequest, Form, TheEngine, TheQueries, known, line_of, read_form, see_other
 from unwind.dashboard.saga import Whole, read_whole
 from unwind.dashboard.words import pretty
 from unwind.errors import InputError, NotFoundError, StateError
@@ -20,7 +20,6 @@ from unwind.http.access import actor_of
 from unwind.runtime.acts import ACTS, May
 from unwind.runtime.engine import Engine
 
-MAX_TEXT = 1_000
 _MENDS: dict[str, type[Mend]] = {"retry": RetryStep, "resolve": ResolveStep, "skip": SkipStep}
 _MUST = {"resolve": "evidence", "skip": "reason"}
 """What an act is not accepted without."""
@@ -110,9 +109,9 @@ def _command(state: State, direction: Direction, step: str) -> str:
 async def _order(engine: Engine, saga_id: str, name: str, form: Form, actor: str) -> None:
     """Raises InputError and StateError, and whatever else keeps it from being recorded."""
     version = _version(form)
-    reason, step = _text(form, "reason"), _text(form, "step")
+    reason, step = line_of(form, "reason"), line_of(form, "step")
     needed = _MUST.get(name)
-    if needed and not _text(form, needed):
+    if needed and not line_of(form, needed):
         raise InputError(f"{needed}: it is kept in the saga's history, and may not be empty", needed)
     match name:
         case "cancel":
@@ -130,8 +129,8 @@ async def _order(engine: Engine, saga_id: str, name: str, form: Form, actor: str
             await engine.resolve(
                 saga_id,
                 actor=actor,
-                evidence=_text(form, "evidence"),
-                reference=_text(form, "reference"),
+                evidence=line_of(form, "evidence"),
+                reference=line_of(form, "reference"),
                 step=step,
                 reply=_json(form, "reply") or NULL,
                 expected_version=version,
@@ -146,13 +145,6 @@ def _version(form: Form) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**31))):
         raise InputError("version: the form does not say which version it was decided on; open its page again")
     return int(text)
-
-
-def _text(form: Form, name: str) -> str:
-    text = form.get(name, "")
-    if len(text) > MAX_TEXT or not text.replace("\n", "").isprintable():
-        raise InputError(f"{name}: give at most {MAX_TEXT} printable characters", name)
-    return text.replace("\n", " ")
 
 
 def _json(form: Form, name: str) -> Raw | None:

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
 from unwind.dashboard.acts import act_routes
+from unwind.dashboard.bulk import bulk_pages
 from unwind.dashboard.course import Courses
 from unwind.dashboard.definitions import definition_routes
 from unwind.dashboard.faults import fault_page
@@ -19,7 +20,7 @@ from unwind.dashboard.lists import list_routes
 from unwind.dashboard.live import Live
 from unwind.dashboard.login import login_routes
 from unwind.dashboard.overview import overview_routes
-from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages
+from unwind.dashboard.pages import ASSETS, HEADERS, Link, Pages, Related, nothing_related
 from unwind.dashboard.requests import AnyRequest, from_our_pages
 from unwind.dashboard.saga import saga_routes
 from unwind.dashboard.shares import Shares
@@ -31,6 +32,7 @@ own_routes = [
     *list_routes,
     *saga_routes,
     *act_routes,
+    *bulk_pages,
     *definition_routes,
     *system_routes,
     *letter_routes,
@@ -49,9 +51,10 @@ class Dashboard:
         routes: Sequence[HTTPRouteHandler] = (),
         links: Sequence[Link] = (),
         templates: BaseLoader | None = None,
+        related: Related = nothing_related,
         trace_url: str = "",
     ) -> None:
-        """`routes`, `links` and `templates` are the application's own pages.
+        """`routes`, `links` and `templates` are the application's own pages, to which `related` leads from a saga.
 
         `trace_url` is where a trace is looked at, with `{trace_id}` in it; empty: nowhere.
         """
@@ -69,6 +72,7 @@ class Dashboard:
             "shares": shares,
             "traffic": traffic,
             "houses": houses,
+            "related": related,
         }
         self.router = Router(
             "/",

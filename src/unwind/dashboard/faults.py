@@ -1,6 +1,7 @@
 """Errors as pages: what happened, whose fault it is, what to do."""
 
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 import structlog
 from litestar import Response
@@ -8,8 +9,9 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 
 from unwind.dashboard.pages import Pages
-from unwind.dashboard.requests import AnyRequest
+from unwind.dashboard.requests import AnyRequest, page_behind
 from unwind.errors import InputError, NotFoundError, OverloadedError, RejectedError, StateError, UnavailableError
+from unwind.http.access import COOKIE
 from unwind.http.problems import UNAUTHORIZED, RequestError
 
 log = structlog.get_logger("unwind.dashboard")
@@ -29,8 +31,7 @@ def fault_of(error: Exception) -> Fault | None:
     detail = str(error)
     match error:
         case RequestError():
-            advice = "Log in with an API key." if error.kind is UNAUTHORIZED else "Nothing was done."
-            return Fault(error.kind.status, error.kind.title, detail, advice)
+            return Fault(error.kind.status, error.kind.title, detail, "Nothing was done.")
         case NotFoundError():
             advice = "Check the address; a saga is found by its whole id, see the list."
             return Fault(404, "There is no such thing", detail, advice)
@@ -57,11 +58,23 @@ def fault_of(error: Exception) -> Fault | None:
 def fault_page(pages: Pages, request: AnyRequest, error: Exception) -> Response[str]:
     """The page for an error, which is logged where it is ours."""
     request_id = str(request.scope.get("request_id", ""))
+    login = ""
     fault = fault_of(error)
+    if isinstance(error, RequestError) and error.kind is UNAUTHORIZED:
+        fault, login = _to_log_in(request), f"/login?{urlencode({'next': page_behind(request)})}"
     if fault is None:
         log.error("page_failed", request_id=request_id, path=request.scope["path"], exc_info=error)
         fault = Fault(500, "Something is wrong on our side", "It is in the log.", f"Quote this id: {request_id}")
-    page = pages.render("fault.html", fault.status, fault=fault)
+    page = pages.render("fault.html", fault.status, fault=fault, login=login)
     if isinstance(error, RequestError):
         page.headers.update(error.headers)
     return page
+
+
+def _to_log_in(request: AnyRequest) -> Fault:
+    """For people: how to send a key with each call is for programs."""
+    advice = "Log in with an API key; you then come back here. What you sent just now was not done."
+    if COOKIE in request.cookies:
+        why = "Your session has ended, or its key is no longer valid."
+        return Fault(UNAUTHORIZED.status, "You are not logged in any more", why, advice)
+    return Fault(UNAUTHORIZED.status, "You are not logged in", "This page is for those who have an API key.", advice)

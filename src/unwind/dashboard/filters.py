@@ -6,6 +6,7 @@ from typing import get_args
 from urllib.parse import urlencode
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from unwind.core.attributes import misfit
 from unwind.core.state import ShownStatus
@@ -32,19 +33,26 @@ class Filter(Struct, frozen=True):
     started_to: str = ""
     attribute: str = ""
     value: str = ""
+    text: str = ""
+    """What the id, the correlation id or the value of some attribute begins with."""
     before: str = ""
     """Where the page begins: `instant.id` of the last saga of the page before."""
 
     @property
     def cheap(self) -> bool:
         """Whether what fits can be counted without looking at every saga there ever was."""
-        return bool(self.started_from or self.attribute or (self.status and set(self.status) <= set(LIVE)))
+        return bool(self.started_from or self.attribute or self.text or (self.status and set(self.status) <= set(LIVE)))
 
-    def address(self, **changes: str | tuple[str, ...]) -> str:
-        """The list with these conditions, but for the changes; without `before` it begins at its beginning."""
+    @property
+    def everything(self) -> bool:
+        """Whether there is no condition."""
+        return replace(self, before="") == Filter()
+
+    def address(self, path: str = "/sagas", /, **changes: str | tuple[str, ...]) -> str:
+        """A page about these conditions, but for the changes; without `before` the list begins at its beginning."""
         given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "before"} | changes
         pairs = [(name, each) for name, value in given.items() for each in _all(value) if each]
-        return f"/sagas?{urlencode(pairs)}" if pairs else "/sagas"
+        return f"{path}?{urlencode(pairs)}" if pairs else path
 
     def query(self, known: Searchable) -> Query:
         """The conditions for a store. Raises InputError naming what is wrong."""
@@ -58,6 +66,7 @@ class Filter(Struct, frozen=True):
             before=_place(self.before),
             limit=PAGE,
             attributes=self._attributes(known),
+            text=self.text,
         )
 
     def _attributes(self, known: Searchable) -> tuple[tuple[str, str], ...]:

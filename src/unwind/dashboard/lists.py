@@ -2,16 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
+from urllib.parse import quote
 
 import msgspec
 from litestar import Response, get
 from litestar.response import Stream
 from msgspec.structs import replace
 
-from unwind.dashboard.filters import PAGE, STATUSES, read_filter
+from unwind.dashboard.bulk import ACTIONS, TheBulk
+from unwind.dashboard.filters import PAGE, STATUSES, Filter, read_filter
 from unwind.dashboard.live import TheLive
 from unwind.dashboard.pages import ThePages
-from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries, known, see_other
+from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries, see_other
 from unwind.errors import UnavailableError
 from unwind.ports import Query
 from unwind.runtime.queries import Queries, SagaPage
@@ -19,16 +21,14 @@ from unwind.runtime.queries import Queries, SagaPage
 
 @get("/sagas", scope="read")
 async def saga_list(
-    request: AnyRequest, pages: ThePages, queries: TheQueries, engine: TheEngine
+    request: AnyRequest, pages: ThePages, queries: TheQueries, engine: TheEngine, bulk: TheBulk
 ) -> Response[str] | Response[None]:
-    """Sagas, newest first; given an `id`, that saga."""
-    if saga_id := request.query_params.get("id", "").strip():
-        found = await queries.find(Query((known(saga_id),), limit=1))
-        if found.sagas:
-            return see_other(f"/sagas/{found.sagas[0].saga_id}")
+    """Sagas, newest first. The whole id of one, and no other condition, leads to that saga."""
     wanted = read_filter(request)
     query = wanted.query(engine.searchable)
-    page = await queries.find(query)
+    page = await queries.find(query, parked=False)
+    if wanted == Filter(text=wanted.text) and [saga.saga_id for saga in page.sagas] == [wanted.text]:
+        return see_other(f"/sagas/{quote(wanted.text, safe='')}")
     following = wanted.address(before=f"{page.next[0]}.{page.next[1]}") if page.next else ""
     ask = request.query_params.get("count") == "all"
     return pages.render(
@@ -42,7 +42,7 @@ async def saga_list(
         mark=_mark(page),
         count=await _count(queries, query) if wanted.cheap or ask else None,
         countable=not (wanted.cheap or ask),
-        stray=saga_id,
+        actions=[] if bulk is None else ACTIONS,
         size=PAGE,
     )
 
@@ -57,7 +57,7 @@ async def list_news(request: AnyRequest, live: TheLive, queries: TheQueries, eng
 
 def _marking(queries: Queries, query: Query) -> Callable[[], Awaitable[str]]:
     async def mark() -> str:
-        return _mark(await queries.find(query))
+        return _mark(await queries.find(query, parked=False))
 
     return mark
 

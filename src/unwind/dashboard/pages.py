@@ -1,6 +1,6 @@
 """How pages leave: from templates that escape whatever they show, under a policy that lets in nothing foreign."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Any
@@ -12,6 +12,7 @@ from litestar.params import SkipValidation
 from msgspec import Struct
 
 from unwind.dashboard.words import WORDS
+from unwind.runtime.queries import SagaView
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -62,6 +63,15 @@ OURS = (
 )
 
 
+Related = Callable[[SagaView], Sequence[Link]]
+"""What an application has about a saga, on pages of its own: an order, say. The saga's context is as it is stored."""
+
+
+def nothing_related(_: SagaView) -> Sequence[Link]:
+    """There is nothing else."""
+    return ()
+
+
 class Pages:
     """Makes pages. `title` stands above all of them, `links` behind the dashboard's own."""
 
@@ -87,3 +97,4 @@ class Pages:
 
 
 ThePages = NamedDependency[SkipValidation[Pages]]
+TheRelated = NamedDependency[SkipValidation[Related]]

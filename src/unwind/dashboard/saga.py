@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from unwind.core.events import Event
 from unwind.core.evolve import evolve
 from unwind.core.foresight import Plan, foresee
+from unwind.core.messages import NULL
 from unwind.core.state import NEW, State
+from unwind.dashboard.changes import Change, changed
 from unwind.dashboard.live import TheLive
 from unwind.dashboard.messages import Said, said
-from unwind.dashboard.pages import ThePages
+from unwind.dashboard.pages import ThePages, TheRelated
 from unwind.dashboard.requests import AnyRequest, TheEngine, TheQueries, known
 from unwind.dashboard.timeline import draw
 from unwind.dashboard.words import pretty
@@ -26,7 +28,8 @@ from unwind.runtime.explain import Explanation, explain
 from unwind.runtime.history import History, HistoryEntry, tell
 from unwind.runtime.queries import Queries, SagaView, view
 
-TheShows = NamedDependency[SkipValidation[Mapping[str, Callable[[Raw], Raw]]]]
+Shows = Mapping[str, Callable[[Raw], Raw]]
+TheShows = NamedDependency[SkipValidation[Shows]]
 FIRST, LAST = 10, 20
 """Attempts that are listed of very many."""
 _SHOWN = 24_000
@@ -82,6 +85,7 @@ async def show_saga(
     queries: TheQueries,
     engine: TheEngine,
     shows: TheShows,
+    related: TheRelated,
 ) -> Response[str]:
     """One saga, as it is now or as it stood after the version `at`."""
     at = _version(request.query_params.get("at", ""))
@@ -106,6 +110,8 @@ async def show_saga(
         live=whole.state.live and at is None,
         at=at,
         newest=whole.newest,
+        change=_change(whole, shows),
+        related=related(saga),
         turned=whole.state.status == "compensating",
     )
 
@@ -153,7 +159,14 @@ def _version(text: str) -> int | None:
     return int(text)
 
 
-def _shown(saga: SagaView, shows: Mapping[str, Callable[[Raw], Raw]]) -> Raw:
+def _change(whole: Whole, shows: Shows) -> Change:
+    """What the last event of the log brought."""
+    before = reduce(evolve, whole.log[:-1], NEW)
+    was = NULL if len(whole.log) == 1 else _shown(view(before), shows)
+    return changed(whole.log[-1], (was, before), (_shown(whole.saga, shows), whole.state))
+
+
+def _shown(saga: SagaView, shows: Shows) -> Raw:
     """The context as the application shows it."""
     show = shows.get(f"{saga.definition}@{saga.definition_version}") or shows.get(saga.definition)
     return saga.context if show is None else show(saga.context)

@@ -31,6 +31,11 @@ FILTERS = (
         {"type": "array", "items": {"type": "string", "enum": list(STATUSES)}},
     ),
     Parameter("definition", "Only sagas of this definition.", {"type": "string", "minLength": 1, "maxLength": MAX_ID}),
+    Parameter(
+        "text",
+        "Only sagas whose id, correlation id or value of some attribute begins with this, to the letter.",
+        {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+    ),
     Parameter("started_from", "Only sagas started at this instant or later.", _instant),
     Parameter("started_to", "Only sagas started before this instant.", _instant),
     ATTRIBUTES,
@@ -50,6 +55,8 @@ class SagaFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Started before this instant."""
     attributes: dict[str, Annotated[str, Meta(max_length=MAX_TEXT)] | int | bool] = {}
     """Name → value, of those that definitions declare."""
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
+    """What the id, the correlation id or the value of some attribute begins with, to the letter."""
 
 
 def query_of(given: SagaFilter, known: Searchable, field: str = "filter") -> Query:
@@ -58,6 +65,7 @@ def query_of(given: SagaFilter, known: Searchable, field: str = "filter") -> Que
     return Query(
         statuses=tuple(dict.fromkeys(given.status or ())),
         definition=given.definition or "",
+        text=given.text or "",
         started_from=_micros(given.started_from),
         started_to=_micros(given.started_to),
         attributes=_attributes(asked, known, f"{field}.attributes."),
@@ -75,6 +83,7 @@ class Given:
         return Query(
             statuses=self._statuses(),
             definition=self._text("definition"),
+            text=self._text("text"),
             started_from=self._instant("started_from"),
             started_to=self._instant("started_to"),
             attributes=self._attributes(known),

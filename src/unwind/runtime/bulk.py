@@ -254,7 +254,7 @@ class Bulk:
         found: list[str] = []
         query: Query | None = replace(wanted, before=None, limit=PAGE)
         while query is not None and wanted.statuses and not run.halted and len(found) < MOST:
-            page = await self._queries.find(query)
+            page = await self._queries.find(query, parked=False)
             found += [saga.saga_id for saga in page.sagas]
             query = None if page.next is None else replace(query, before=page.next)
         return found[::-1]

@@ -203,6 +203,8 @@ def _awaiting(told: Situation, direction: Direction, run: StepRun) -> str:
         sent = times_sent(told, run) or 1
         times = "once" if sent == 1 else f"{sent} times"
         return f"Waiting for {run.command.service} to answer {what} for {since}: attempt {number}{of}, sent {times}."
+    if not run.attempt.lease:
+        return f"{run.step} is recorded in the decision that begins it; this is how the saga stood in between."
     if direction == "do" and told.state.status == "compensating":
         return f"Waiting for {since} for the action {run.step} to end, so that it can be undone."
     return (
@@ -214,6 +216,8 @@ def _if_nothing_comes(told: Situation, direction: Direction, run: StepRun) -> li
     attempt = run.attempt
     if run.child:
         return ["How that one is, its own explanation says; it has no time limit here."]
+    if attempt.expires is None and not attempt.lease:
+        return ["Nothing can come between."]
     if attempt.expires is None:
         held = told.within(attempt.at + attempt.lease)
         return [f"If its worker is gone, another takes it over, {held} at the earliest."]

@@ -3,6 +3,7 @@
 What is answered here is for people and tools: instants are RFC 3339 text in UTC, with microseconds.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -104,12 +105,18 @@ class SagaPage(Struct, frozen=True):
     next: tuple[int, str] | None
 
 
+_Counted = tuple[Query, tuple[tuple[str, str], ...]]
+"""What is counted: conditions, and amounts by definition."""
+
+
 class Queries:
     """Questions put to a store. Each reads the log anew: what it answers is committed."""
 
     def __init__(self, store: CountedStore) -> None:
         """Reads `store` and never writes."""
         self._store = store
+        self._counting = asyncio.Lock()
+        self._waiting: dict[_Counted, asyncio.Task[Sequence[Tally]]] = {}
 
     async def show(self, saga_id: str) -> SagaView:
         """What the saga is now. Raises NotFoundError, UnavailableError."""
@@ -135,13 +142,16 @@ class Queries:
         """The store's time, in microseconds. Raises UnavailableError."""
         return (await self._store.load({})).now
 
-    async def find(self, query: Query) -> SagaPage:
-        """Sagas, newest first. Raises UnavailableError."""
+    async def find(self, query: Query, *, parked: bool = True) -> SagaPage:
+        """Sagas, newest first. Without `parked` that is not looked for: it takes the streams of all that live.
+
+        Raises UnavailableError.
+        """
         rows = await self._store.find(replace(query, limit=query.limit + 1))
         page = rows[: query.limit]
         more = (page[-1].started_at, page[-1].id) if len(rows) > query.limit else None
-        parked = await self._parked([row.id for row in page if row.status in LIVE])
-        return SagaPage(tuple(_summary(row, parked.get(row.id)) for row in page), more)
+        silent = await self._parked([row.id for row in page if row.status in LIVE]) if parked else {}
+        return SagaPage(tuple(_summary(row, silent.get(row.id)) for row in page), more)
 
     async def newest(self, attribute: str, value: str) -> SagaSummary | None:
         """The newest saga with that attribute, as its text is stored. Raises UnavailableError."""
@@ -166,9 +176,21 @@ class Queries:
     async def count(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
         """How many sagas fit the query's conditions, by definition and status.
 
-        `amounts` names the attribute of a definition that is added up. Raises UnavailableError.
+        `amounts` names the attribute of a definition that is added up. Counts are made one after another; whoever asks
+        what another one still waits to ask shares its answer. Raises UnavailableError.
         """
-        return await self._store.tally(query, amounts)
+        wanted = replace(query, before=None, limit=1)
+        key = (wanted, tuple(sorted(amounts.items())))
+        if key not in self._waiting:
+            self._waiting[key] = asyncio.create_task(self._tally(wanted, amounts, key))
+            self._waiting[key].add_done_callback(_heard)
+        return await asyncio.shield(self._waiting[key])
+
+    async def _tally(self, query: Query, amounts: Mapping[str, str], key: _Counted) -> Sequence[Tally]:
+        async with self._counting:
+            # From here on too late to join: who asks now may have written what this count does not see.
+            del self._waiting[key]
+            return await self._store.tally(query, amounts)
 
     async def paces(self, since: int, stretch: int) -> Paces:
         """What began and ended from an instant on, by stretches of so many microseconds. Raises UnavailableError."""
@@ -220,6 +242,12 @@ class Queries:
         if stored is None or (stored.snapshot is None and not stored.commits):
             raise NotFoundError(f"there is no saga or stream {stream}")
         return stored
+
+
+def _heard(count: asyncio.Task[Sequence[Tally]]) -> None:
+    """Whoever asked may have gone: then nobody else looks at what was raised."""
+    if not count.cancelled():
+        count.exception()
 
 
 def _events(stored: StoredStream) -> Iterator[Event]:

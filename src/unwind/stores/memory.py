@@ -195,7 +195,12 @@ class MemoryStore:
             row
             for row in self._rows.values()
             if _matches(row, query) and asked <= self._attributes.get(row.id, {}).items()
+            if not query.text or self._begins(row, query.text)
         )
+
+    def _begins(self, row: SagaRow, text: str) -> bool:
+        known = (row.id, row.correlation_id, *self._attributes.get(row.id, {}).values())
+        return any(each.startswith(text) for each in known)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

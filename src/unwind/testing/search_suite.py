@@ -108,6 +108,56 @@ class SearchSuite:
         assert await found(store, ("name", f"is {text}"), (f"name {text}", "is")) == ["s"]
         assert await found(store, ("name", f"is {text}!")) == []
 
+    async def test_sagas_are_found_by_what_their_id_correlation_id_or_an_attribute_begins_with(
+        self, store: CountedStore
+    ) -> None:
+        rows = {
+            "ada-1": ("", (("customer", "bob"),)),
+            "s2": ("ada-9", (("customer", "Ada"),)),
+            "s3": ("", (("customer", "ada"), ("place", "adana"))),
+            "s4": ("x-ada", (("customer", "bada"), ("zone", "ada!"))),
+            "s5": ("ad", (("customer", "adb"), ("place", "ac"))),
+        }
+        await store.commit(
+            [
+                Unit(append(saga), SagaRow(saga, REVISION, "order", "running", 1, correlation, n, n), attributes=pairs)
+                for n, (saga, (correlation, pairs)) in enumerate(rows.items())
+            ]
+        )
+
+        async def begins(text: str, **others: object) -> list[str]:
+            fit = [each.id for each in await store.find(Query(text=text, **others))]  # type: ignore[arg-type]
+            counted = await store.tally(Query(text=text, **others), {})  # type: ignore[arg-type]
+            assert sum(each.count for each in counted) == len(fit)
+            return fit
+
+        assert await begins("ada") == ["s4", "s3", "s2", "ada-1"]
+        assert await begins("ada-") == ["s2", "ada-1"]
+        assert await begins("ad") == ["s5", "s4", "s3", "s2", "ada-1"]
+        assert await begins("adb") == ["s5"]
+        assert await begins("ADA") == await begins("adaz") == await begins("%") == await begins("a\0") == []
+        assert await begins("ada", attributes=(("customer", "ada"),)) == ["s3"]
+        assert await begins("ada", attributes=(("customer", "ada"), ("place", "adana"))) == ["s3"]
+        assert await begins("ada", attributes=(("customer", "ada"), ("place", "x"))) == []
+        assert await begins("ada", ids=("s3", "s5")) == ["s3"]
+        assert await begins("ada", started_from=2, started_to=3) == ["s3"]
+        assert await begins("ada", statuses=("paused",)) == await begins("ada", definition="trip") == []
+        assert list(await store.find(Query(text="ada", live_on="x@1#0"))) == []
+        assert [each.id for each in await store.find(Query(text="ada", before=(3, "s4"), limit=2))] == ["s3", "s2"]
+
+    @pytest.mark.parametrize("text", TEXTS, ids=ascii)
+    async def test_a_text_is_found_by_each_of_its_beginnings_and_by_no_other(
+        self, store: CountedStore, text: str
+    ) -> None:
+        try:
+            await store.commit([begun("s", (("name", f"{text}!"),)), begun("t", (("name", f"{text}\U0010ffff"),))])
+        except RejectedError:
+            return
+        for found_by in (text, f"{text}!", f"{text[:1]}"):
+            if found_by:
+                assert "s" in [each.id for each in await store.find(Query(text=found_by))]
+        assert [each.id for each in await store.find(Query(text=f"{text}\U0010ffff"))] == ["t"]
+
     # -------------------------------------------------------------------------------------------------------- counts
 
     async def test_sagas_are_counted_by_definition_and_status_whatever_the_page(self, store: CountedStore) -> None:

@@ -37,6 +37,7 @@
     loading = true;
     try {
       const answer = await fetch(location.href);
+      if (answer.status === 401) { told.textContent = "Not live: your session has ended. Load again to log in"; return; }
       if (!answer.ok) throw new Error(answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("main");
@@ -59,7 +60,8 @@
     source.addEventListener("news", (event) => { main.dataset.mark = event.lastEventId; load(); });
     source.onerror = () => {
       told.textContent = "Not live: the connection is lost, trying again";
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(main.dataset.mark), 5000);
+      // Refused, not lost: the page itself may tell why.
+      if (source.readyState === EventSource.CLOSED) { load(); setTimeout(() => listen(main.dataset.mark), 5000); }
     };
   }
 

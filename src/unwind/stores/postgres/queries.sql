@@ -316,6 +316,41 @@ select sagas.id, revision, definition, status, wake_at, correlation_id, sagas.st
  order by found.started_at desc, found.saga_id desc
  limit $7
 
+-- name: find_by_text
+-- By three indexes: along that of attributes from one name to the next. What begins so is read whole, and then sorted.
+with recursive names as (
+    (select name from attributes where name >= '' order by name limit 1)
+     union all
+    (select following.name
+       from names
+      cross join lateral (select name from attributes where attributes.name > names.name order by name limit 1) as following)
+), begins as materialized (
+    select id from sagas where id >= $8 and id < $9
+     union
+    select id from sagas
+     where correlation_id collate "C" <> id and correlation_id collate "C" >= $8 and correlation_id collate "C" < $9
+     union
+    select value.saga_id
+      from names
+     cross join lateral (select saga_id
+                           from attributes
+                          where attributes.name = names.name and value >= $8 and value < $9) as value
+)
+select sagas.id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at
+  from begins
+  cross join lateral (select * from sagas where sagas.id = begins.id offset 0) as sagas  -- always by its key
+ where started_at >= $1 and started_at < $2 and (started_at, sagas.id) < ($3, $4)
+   and not exists (
+       select from json_to_recordset($10::json) as other (name text, value text)
+        where other.value is distinct from (select value from attributes
+                                          where saga_id = begins.id and attributes.name = other.name))
+   and ($11::text[] is null or sagas.id = any ($11))
+   and ($5::text[] is null or status = any ($5))
+   and ($6 = '' or definition = $6)
+   and ($12 = '' or (revision = $12 and status not in ('completed', 'compensated')))
+ order by started_at desc, sagas.id desc
+ limit $7
+
 -- name: living
 -- A row without a status where there are none: it still tells the time.
 with told as (
@@ -361,6 +396,45 @@ select definition, status, count(*) as count, sum(amount) as amount
                 where not exists (select from attributes as beside
                                    where beside.saga_id = found.saga_id and beside.started_at = found.started_at
                                      and beside.name = other.name and beside.value = other.value))
+           and ($3::text[] is null or status = any ($3))
+           and ($4 = '' or definition = $4)
+           and ($5::text[] is null or sagas.id = any ($5))) as counted
+ group by definition, status
+ order by definition, status
+
+-- name: tally_by_text
+with recursive names as (
+    (select name from attributes where name >= '' order by name limit 1)
+     union all
+    (select following.name
+       from names
+      cross join lateral (select name from attributes where attributes.name > names.name order by name limit 1) as following)
+), begins as materialized (
+    select id from sagas where id >= $7 and id < $8
+     union
+    select id from sagas
+     where correlation_id collate "C" <> id and correlation_id collate "C" >= $7 and correlation_id collate "C" < $8
+     union
+    select value.saga_id
+      from names
+     cross join lateral (select saga_id
+                           from attributes
+                          where attributes.name = names.name and value >= $7 and value < $8) as value
+)
+select definition, status, count(*) as count, sum(amount) as amount
+  from (select sagas.definition, sagas.status,
+               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
+                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
+                            then attributes.value::numeric end
+                  from attributes
+                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+          from begins
+          cross join lateral (select * from sagas where sagas.id = begins.id offset 0) as sagas  -- always by its key
+         where started_at >= $1 and started_at < $2
+           and not exists (
+               select from json_to_recordset($9::json) as other (name text, value text)
+                where other.value is distinct from (select value from attributes
+                                                  where saga_id = begins.id and attributes.name = other.name))
            and ($3::text[] is null or status = any ($3))
            and ($4 = '' or definition = $4)
            and ($5::text[] is null or sagas.id = any ($5))) as counted

@@ -32,7 +32,7 @@ from unwind.stores.postgres.batch import Batch, to_json
 from unwind.stores.postgres.connections import SERVER_SETTINGS, Pool, connect, place_of, translated
 from unwind.stores.postgres.keys import PostgresKeys
 from unwind.stores.postgres.roster import PostgresRoster
-from unwind.stores.searched import rarest_first
+from unwind.stores.searched import rarest_first, stretch
 from unwind.stores.statements import read_statements
 from unwind.stores.text import storable
 
@@ -152,7 +152,12 @@ class PostgresStore:
         # A bound that the index understands; the pair only breaks the tie.
         bounds = [started_from, min(started_to, before_at + 1), before_at, before_id]
         parameters = [*bounds, statuses, definition, query.limit]
-        if query.attributes:
+        if query.text:
+            found = [*parameters, *stretch(query.text), _together(query.attributes), ids, query.live_on]
+            async with self._counting:
+                # A text may fit any number of sagas, and all are read: one such question at a time.
+                rows = await _ask(self._readers, SQL["find_by_text"], *found, attempts=1)
+        elif query.attributes:
             found = [*parameters, *_searched(query), ids, query.live_on]
             rows = await _ask(self._readers, SQL["find_by_attribute"], *found)
         elif query.live_on:
@@ -167,12 +172,14 @@ class PostgresStore:
         if not _may_be_there(query):
             return []
         parameters = [*_conditions(query), to_json(amounts)]
-        if query.attributes:
+        by = "_by_text" if query.text else "_by_attribute" if query.attributes else ""
+        if query.text:
+            parameters += [*stretch(query.text), _together(query.attributes)]
+        elif query.attributes:
             parameters += _searched(query)
         async with self._counting:
             # Once: what takes too long would do so again.
-            statement = SQL["tally_by_attribute" if query.attributes else "tally"]
-            rows = await _ask(self._readers, statement, *parameters, attempts=1)
+            rows = await _ask(self._readers, SQL[f"tally{by}"], *parameters, attempts=1)
         return [
             Tally(definition, status, count, None if amount is None else int(amount))
             for definition, status, count, amount in rows
@@ -206,7 +213,7 @@ class PostgresStore:
 
 def _may_be_there(query: Query) -> bool:
     """What cannot be stored is not there."""
-    named = storable(query.definition) and storable(query.live_on)
+    named = storable(query.definition) and storable(query.live_on) and storable(query.text)
     return named and all(storable(text) for pair in query.attributes for text in pair)
 
 
@@ -224,7 +231,11 @@ def _conditions(query: Query) -> list[Any]:
 def _searched(query: Query) -> list[str]:
     """Name and value to look up, and the others."""
     (name, value), others = rarest_first(query.attributes)
-    return [name, value, to_json([{"name": name, "value": value} for name, value in others])]
+    return [name, value, _together(others)]
+
+
+def _together(attributes: Sequence[tuple[str, str]]) -> str:
+    return to_json([{"name": name, "value": value} for name, value in attributes])
 
 
 async def write(connection: asyncpg.Connection, batch: Batch, now: int | None) -> Committed:

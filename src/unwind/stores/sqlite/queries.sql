@@ -202,6 +202,45 @@ select json_group_array(json_object(
          order by found.started_at desc, found.saga_id desc
          limit :limit)
 
+-- name: find_by_text
+-- By three indexes: along that of attributes from one name to the next. What begins so is read whole, and then sorted.
+with recursive names (name) as (
+    select min(name) from attributes
+     union all
+    select (select attributes.name from attributes where attributes.name > names.name order by attributes.name limit 1)
+      from names
+     where names.name is not null
+), begins (id) as (
+    select id from sagas where id >= :text and id < :beyond
+     union
+    select id from sagas where correlation_id <> id and correlation_id >= :text and correlation_id < :beyond
+     union
+    select value.saga_id
+      from names cross join attributes as value
+     where value.name = names.name and value.value >= :text and value.value < :beyond
+)
+select json_group_array(json_object(
+           'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
+           'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
+  from (select sagas.*
+          from begins cross join sagas on sagas.id = begins.id
+         -- With a plus, so that the planner never prefers the index on it.
+         where +sagas.started_at >= :started_from and +sagas.started_at < :started_to
+           and (sagas.started_at, sagas.id) < (:before_at, :before_id)
+           and (:ids is null or begins.id in (select value from json_each(:ids)))
+           and not exists (
+               select 1 from json_each(:others) as other
+                where not exists (select 1 from attributes as beside
+                                   where beside.saga_id = begins.id and beside.started_at = sagas.started_at
+                                     and beside.name = json_extract(other.value, '$[0]')
+                                     and beside.value = json_extract(other.value, '$[1]')))
+           and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
+           and (:definition = '' or sagas.definition = :definition)
+           and (:live_on = ''
+                or (sagas.revision = :live_on and sagas.status not in ('completed', 'compensated')))
+         order by sagas.started_at desc, sagas.id desc
+         limit :limit)
+
 -- name: living
 select json_group_array(json_array(definition, status, count, started_at, updated_at, wake_at))
   from (select definition, status, count(*) as count, min(started_at) as started_at, min(updated_at) as updated_at,
@@ -248,6 +287,44 @@ select json_group_array(json_array(definition, status, count, millions, rest))
                                      and beside.name = json_extract(other.value, '$[0]')
                                      and beside.value = json_extract(other.value, '$[1]')))
            and (:ids is null or found.saga_id in (select value from json_each(:ids)))
+           and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
+           and (:definition = '' or sagas.definition = :definition)
+         group by sagas.definition, sagas.status
+         order by sagas.definition, sagas.status)
+
+-- name: tally_by_text
+with recursive names (name) as (
+    select min(name) from attributes
+     union all
+    select (select attributes.name from attributes where attributes.name > names.name order by attributes.name limit 1)
+      from names
+     where names.name is not null
+), begins (id) as (
+    select id from sagas where id >= :text and id < :beyond
+     union
+    select id from sagas where correlation_id <> id and correlation_id >= :text and correlation_id < :beyond
+     union
+    select value.saga_id
+      from names cross join attributes as value
+     where value.name = names.name and value.value >= :text and value.value < :beyond
+)
+select json_group_array(json_array(definition, status, count, millions, rest))
+  from (select sagas.definition, sagas.status, count(*) as count,
+               sum(cast(amount.value as integer) / 1000000) as millions,
+               sum(cast(amount.value as integer) % 1000000) as rest
+          from begins cross join sagas on sagas.id = begins.id
+          left join attributes as amount
+            on amount.saga_id = sagas.id
+           and amount.name = (select value from json_each(:amounts) where key = sagas.definition)
+           and cast(cast(amount.value as integer) as text) = amount.value
+         where +sagas.started_at >= :started_from and +sagas.started_at < :started_to
+           and (:ids is null or begins.id in (select value from json_each(:ids)))
+           and not exists (
+               select 1 from json_each(:others) as other
+                where not exists (select 1 from attributes as beside
+                                   where beside.saga_id = begins.id and beside.started_at = sagas.started_at
+                                     and beside.name = json_extract(other.value, '$[0]')
+                                     and beside.value = json_extract(other.value, '$[1]')))
            and (:statuses is null or sagas.status in (select value from json_each(:statuses)))
            and (:definition = '' or sagas.definition = :definition)
          group by sagas.definition, sagas.status

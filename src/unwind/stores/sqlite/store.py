@@ -26,7 +26,7 @@ from unwind.ports import (
     Tail,
     Unit,
 )
-from unwind.stores.searched import rarest_first
+from unwind.stores.searched import rarest_first, stretch
 from unwind.stores.sqlite.batch import SQL, Batch, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
 from unwind.stores.sqlite.execution import reading, writing
@@ -206,16 +206,16 @@ class SQLiteStore:
         parameters["started_to"] = min(parameters["started_to"], before_at + 1)
         parameters["live_on"] = query.live_on
         by = "_by_attribute" if query.attributes else "_live" if query.live_on else "_by_id" if query.ids else ""
-        name = f"find{by}"
-        return await _run(
-            self._reader, lambda database: _rows.decode(database.execute(SQL[name], parameters).fetchone()[0])
-        )
+        name = "find_by_text" if query.text else f"find{by}"
+        # A text may fit any number of sagas, and all are read.
+        lane = self._counter if query.text else self._reader
+        return await _run(lane, lambda database: _rows.decode(database.execute(SQL[name], parameters).fetchone()[0]))
 
     async def tally(self, query: Query, amounts: Mapping[str, str]) -> Sequence[Tally]:
         if not _may_be_there(query):
             return []
         parameters = _conditions(query) | {"amounts": to_json(amounts)}
-        name = "tally_by_attribute" if query.attributes else "tally"
+        name = "tally_by_text" if query.text else "tally_by_attribute" if query.attributes else "tally"
         return [
             Tally(definition, status, count, None if millions is None else millions * 1_000_000 + rest)
             for definition, status, count, millions, rest in await _run(
@@ -257,7 +257,7 @@ class SQLiteStore:
 
 def _may_be_there(query: Query) -> bool:
     """What cannot be stored is not there."""
-    named = storable(query.definition) and storable(query.live_on)
+    named = storable(query.definition) and storable(query.live_on) and storable(query.text)
     return named and all(storable(text) for pair in query.attributes for text in pair)
 
 
@@ -270,7 +270,10 @@ def _conditions(query: Query) -> dict[str, Any]:
         "started_from": -LARGEST if query.started_from is None else query.started_from,
         "started_to": LARGEST if query.started_to is None else query.started_to,
     }
-    if query.attributes:
+    if query.text:
+        text, beyond = stretch(query.text)
+        conditions |= {"text": text, "beyond": beyond, "others": to_json(query.attributes)}
+    elif query.attributes:
         (name, value), others = rarest_first(query.attributes)
         conditions |= {"name": name, "value": value, "others": to_json(others)}
     return conditions
