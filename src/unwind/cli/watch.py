@@ -15,7 +15,7 @@ from rich.text import Text
 
 from unwind.cli.api import DEFAULT_URL, WAIT, WRONG, Answer, NoAnswerError, ask, clean, client, fail, shown, understood
 from unwind.cli.completion import saga_ids
-from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, query_of
+from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, query_of
 from unwind.cli.paths import AsJson, Url, path
 from unwind.cli.shown import drawn
 
@@ -46,6 +46,7 @@ def watch(
     started_from: StartedFrom = None,
     started_to: StartedTo = None,
     attribute: Attributes = None,
+    text: Text = None,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Watch for so many seconds.")] = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
@@ -56,7 +57,7 @@ def watch(
     is back. Exits with 0 when the saga is completed, 4 when it is undone, 5 when it has not ended within --timeout,
     130 on Ctrl-C; with 1 or 2 like all calls.
     """
-    query = query_of(status, definition, started_from, started_to, attribute)
+    query = query_of(status, definition, started_from, started_to, attribute, text=text)
     if saga_id and query:
         fail(WRONG, "an id says which saga; give it, or conditions")
     until = None if timeout is None else time.monotonic() + timeout
