@@ -11,7 +11,7 @@ import msgspec
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.text import Text
+from rich.text import Text as Styled
 
 from unwind.cli.api import DEFAULT_URL, WAIT, WRONG, Answer, NoAnswerError, ask, clean, client, fail, shown, understood
 from unwind.cli.completion import saga_ids
@@ -143,7 +143,7 @@ def _tell_saga(answer: Answer, asking: _Asking, saga_id: str, show: Show | None)
     reason = f"blocked at {body['blocked']['step']}: {body['blocked']['reason']}" if body["blocked"] else ""
     rows = _briefly(history, "started_at", "completed_at")
     table = drawn(rows, "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
-    show(Group(*(Text(clean(line)) for line in (head, reason) if line), table))
+    show(Group(*(Styled(clean(line)) for line in (head, reason) if line), table))
 
 
 def _listed(asking: _Asking, query: Row, show: Show | None) -> int:
@@ -185,7 +185,7 @@ def _drawn_list(rows: list[Row], *, more: bool) -> RenderableType:
     for row in rows:
         by_status[row["status"]] = by_status.get(row["status"], 0) + 1
     told = ", ".join(f"{count} {status}" for status, count in by_status.items()) or "none"
-    head = Text(clean(told + (", and more that are older" if more else "")))
+    head = Styled(clean(told + (", and more that are older" if more else "")))
     brief = _briefly(rows, "started_at", "updated_at")
     return Group(head, drawn(brief, "saga_id", "definition", "status", "started_at", "updated_at"))
 
