@@ -33,6 +33,7 @@ def slower_by(milliseconds: float) -> Iterator[None]:
         yield
         return
     with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the database server may be another user's
         library = Path(folder) / "slow_disk.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
         given = {"LD_PRELOAD": str(library), "BENCH_FSYNC_US": str(round(milliseconds * 1_000))}

@@ -67,7 +67,7 @@ class _Rows:
         others: list[tuple[Any, ...]] = []
         for unit in units:
             head, row, snapshot = unit.head, unit.row, unit.snapshot
-            # Not `bytes`: `sqlite3` looks for an adapter for each of them, which takes four times as long as to bind it.
+            # Not `bytes`: `sqlite3` looks for an adapter of each, which takes four times as long as to bind it.
             events = bytearray(head.events)
             self._appends.append((head.stream, head.version, head.category, head.count, events))
             for each in unit.others:
