@@ -19,15 +19,17 @@ Case = tuple[str, tuple[str, ...]]
 
 
 def cases(part: str, workload: str) -> Sequence[Case]:
-    """What is run in turn; the first is the ceiling."""
+    """What is run in turn; the first two are the ceilings."""
     if part == "sqlite":
         return (
             ("ceiling", ("sqlite", workload)),
+            ("ceiling", ("sqlite", workload, "plain")),
             ("engine", ("sqlite", workload)),
             ("engine", ("memory", workload)),
         )
     return (
         ("ceiling", ("postgres", workload)),
+        ("ceiling", ("postgres", workload, "plain")),
         ("engine", ("postgres", workload)),
         ("engine", ("postgres", workload, "recorded")),
     )
@@ -57,34 +59,40 @@ def compare(part: str, workload: str, sagas: int, in_flight: int, turns: int) ->
         rates = [rate for each in figures for rate in each["per_second"]]
         row["per_second"] = statistics.median(rates)
         row["per_second_min"], row["per_second_max"] = min(rates), max(rates)
-        row["of_ceiling"] = round(
-            statistics.median(
-                statistics.median(each["per_second"]) / statistics.median(turn[0]["per_second"])
-                for each, turn in zip(figures, measured, strict=True)
-            ),
-            3,
-        )
+        row["of_ceiling"], row["of_plain"] = (share(figures, [turn[number] for turn in measured]) for number in (0, 1))
         for name in ("cpu_us", "main_thread_us", "p50_ms", "p99_ms", "commits", "disk_bytes", "peak_mib"):
             row[name] = statistics.median(each[name] for each in figures)
         rows.append(row)
     return rows
 
 
+def share(figures: Sequence[dict[str, Any]], ceilings: Sequence[dict[str, Any]]) -> float:
+    """The median of the ratios within each turn."""
+    ratios = [
+        statistics.median(each["per_second"]) / statistics.median(ceiling["per_second"])
+        for each, ceiling in zip(figures, ceilings, strict=True)
+    ]
+    return float(round(statistics.median(ratios), 3))
+
+
 def walk(url: str, workload: str, sagas: int, in_flight: int, turns: int) -> dict[str, Any]:
     """The full road beside the ceiling of the same database server, in turn."""
-    rates, ratios, used = [], [], []
+    rates, used = [], []
+    ratios: dict[str, list[float]] = {"of_ceiling": [], "of_plain": []}
     for _ in range(turns):
-        ceiling = run_case(("ceiling", ("postgres", workload)), sagas, 512)
+        words = ("postgres", workload)
+        ceilings = [run_case(("ceiling", given), sagas, 512) for given in (words, (*words, "plain"))]
         road = fleet.drive(url, workload, sagas, in_flight)
         rates.append(road["per_second"])
-        ratios.append(road["per_second"] / statistics.median(ceiling["per_second"]))
+        for name, ceiling in zip(ratios, ceilings, strict=True):
+            ratios[name].append(road["per_second"] / statistics.median(ceiling["per_second"]))
         used.append(road["cpu_us"])
     return {
         "case": f"road {workload}",
         "per_second": statistics.median(rates),
         "per_second_min": min(rates),
         "per_second_max": max(rates),
-        "of_ceiling": round(statistics.median(ratios), 3),
+        **{name: round(statistics.median(each), 3) for name, each in ratios.items()},
         "cpu_us": {name: statistics.median(each[name] for each in used) for name in used[0]},
     }
 

@@ -3,6 +3,9 @@
 Every step's result is durable before the next step begins. SQLite: one writer thread commits whatever waits, up to
 2 000 rows at a time (WAL, `synchronous=FULL`). PostgreSQL: two connections, each inserts up to 256 rows with one
 statement. There is no compare-and-set, no saga row, no read, no recovery.
+
+`plain`: on asyncio's own event loop, in an interpreter as it comes, as such a journal is written by whoever needs one.
+Otherwise on the loop and with the settings that the engine has.
 """
 
 import asyncio
@@ -177,7 +180,7 @@ async def one_saga(journal: Journal, workload: Workload) -> None:
         await journal.append(saga, done + 2 + seq, 2, _encode(await step("undo", refused=False)))
 
 
-async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> None:
+async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, *, plain: bool = False) -> None:
     """Measure it."""
     with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
         writer: Writer = SQLiteWriter(folder) if kind == "sqlite" else await PostgresWriter.open()
@@ -195,12 +198,13 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> No
 
         report(
             await measure(
-                f"ceiling {kind} {workload}",
+                f"{'plain' if plain else 'ceiling'} {kind} {workload}",
                 sagas,
                 run,
                 lambda: one_saga(journal, workload),
                 lambda: journal.commits,
                 writer.size,
+                tuned=not plain,
             )
         )
         for task in tasks:
@@ -211,4 +215,6 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int) -> No
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))  # type: ignore[arg-type]
+    words, plain = sys.argv[1:], "plain" in sys.argv
+    work = main(words[0], words[1], int(words[2]), int(words[3]), plain=plain)  # type: ignore[arg-type]
+    asyncio.run(work) if plain else uvloop.run(work)

@@ -46,10 +46,13 @@ async def measure(  # noqa: PLR0917 - what there is to measure
     one: Callable[[], Awaitable[None]],
     commits: Callable[[], int],
     size: Callable[[], Awaitable[int]] | None = None,
+    *,
+    tuned: bool = True,
 ) -> Figures:
     """Warm up, run `ROUNDS` rounds of `sagas`, then `ALONE` one after the other."""
     await run(min(sagas, 1_000))
-    tune_process()  # the ceiling too: what is compared are two programs in the same interpreter
+    if tuned:
+        tune_process()  # the ceiling too: what is compared are two programs in the same interpreter
     rates = []
     cpu, thread, committed = time.process_time(), time.thread_time(), commits()
     for _ in range(ROUNDS):

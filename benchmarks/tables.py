@@ -9,15 +9,16 @@ Row = Mapping[str, Any]
 def engine_table(rows: Sequence[Row]) -> str:
     """Ceiling and engine on one store."""
     head = (
-        f"{'case':<19} {'sagas/s':>8} {'(min-max)':>14} {'of ceiling':>11} {'CPU us':>7} {'main us':>8} "
-        f"{'p50 ms':>7} {'p99 ms':>7} {'commits':>8} {'disk B':>7} {'peak MiB':>9}"
+        f"{'case':<19} {'sagas/s':>8} {'(min-max)':>14} {'of ceiling':>11} {'of plain':>9} "
+        f"{'CPU us':>7} {'main us':>8} {'p50 ms':>7} {'p99 ms':>7} {'commits':>8} {'disk B':>7} {'peak MiB':>9}"
     )
     lines = [head]
     for row in rows:
         spread = f"({row['per_second_min']:.0f}-{row['per_second_max']:.0f})"
         lines.append(
             f"{row['case']:<19} {row['per_second']:>8.0f} {spread:>14} {row['of_ceiling']:>11.1%} "
-            f"{row['cpu_us']:>7.0f} {row['main_thread_us']:>8.0f} {row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} "
+            f"{row['of_plain']:>9.1%} {row['cpu_us']:>7.0f} {row['main_thread_us']:>8.0f} "
+            f"{row['p50_ms']:>7.2f} {row['p99_ms']:>7.2f} "
             f"{row['commits']:>8.4f} {row['disk_bytes']:>7.0f} {row['peak_mib']:>9.1f}"
         )
     return "\n".join(lines)
@@ -27,12 +28,16 @@ def road_table(rows: Sequence[Row]) -> str:
     """The full road, and whose CPU it costs (microseconds per saga; the database server's is not in it)."""
     names = list(rows[0]["cpu_us"])
     lines = [
-        f"{'case':<19} {'sagas/s':>8} {'(min-max)':>14} {'of ceiling':>11} " + " ".join(f"{name:>10}" for name in names)
+        f"{'case':<19} {'sagas/s':>8} {'(min-max)':>14} {'of ceiling':>11} {'of plain':>9} "
+        + " ".join(f"{name:>10}" for name in names)
     ]
     for row in rows:
         spread = f"({row['per_second_min']:.0f}-{row['per_second_max']:.0f})"
         used = " ".join(f"{row['cpu_us'][name]:>10.0f}" for name in names)
-        lines.append(f"{row['case']:<19} {row['per_second']:>8.0f} {spread:>14} {row['of_ceiling']:>11.1%} {used}")
+        lines.append(
+            f"{row['case']:<19} {row['per_second']:>8.0f} {spread:>14} {row['of_ceiling']:>11.1%} "
+            f"{row['of_plain']:>9.1%} {used}"
+        )
     return "\n".join(lines)
 
 
