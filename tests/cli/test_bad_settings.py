@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import run
 from tests.servers import nats, postgres
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 PASSWORD = "s3cret-w0rd"
 NATS = "nats://127.0.0.1:4222"
 POSTGRES = f"postgres://app:{PASSWORD}@127.0.0.1:5432/orders"

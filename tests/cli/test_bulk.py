@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 from unwind.cli import bulk
 from unwind.cli.main import app
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 ITEMS = [{"product_id": "product-slow", "quantity": 1, "price": 5}]
 _customers = iter(range(10_000))
 

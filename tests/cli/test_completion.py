@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Server, clean, serving
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 CLOSED = "http://127.0.0.1:9"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 

@@ -22,6 +22,8 @@ from unwind.cli.keys import keys as group
 from unwind.cli.main import app as unwind
 from unwind.http.keys import key_routes
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 TOKEN = re.compile(r"unwind_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
 

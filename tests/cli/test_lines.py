@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from unwind.cli.main import app
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 COMMAND = [sys.executable, "-c", "from unwind.cli.main import app; app()", "sagas"]
 """For what only a process has: its own standard streams."""
 NOBODY = "00000000-0000-7000-8000-000000000000"

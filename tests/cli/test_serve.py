@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Server, Start, clean, run
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 ORDER = {"customer_id": "customer-1", "items": [{"product_id": "product-1", "quantity": 1, "price": 9.99}]}
 SLOW = {"customer_id": "customer-1", "items": [{"product_id": "product-slow", "quantity": 1, "price": 9.99}]}
 

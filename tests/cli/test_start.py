@@ -13,6 +13,8 @@ from tests.eventually import eventually
 from tests.servers import valkey
 from tests.servers.process import free_port
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 WITHIN = 15.0
 PASSWORD = "s3cret-w0rd"
 

@@ -12,6 +12,8 @@ from tests.eventually import eventually
 from tests.servers import nats
 from tests.servers.collector import Collected, Collector, collecting
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 __all__ = ["new_database", "opened"]
 
 WITHIN = 30.0

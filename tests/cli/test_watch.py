@@ -15,6 +15,8 @@ import pytest
 from tests.cli.conftest import Server, clean, serving, told
 from tests.servers.process import free_port
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 COMMAND = [sys.executable, "-c", "from unwind.cli.main import app; app()", "sagas", "watch"]
 NOBODY = "00000000-0000-7000-8000-000000000000"
 

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from tests.eventually import eventually
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 PROGRAM = str(Path(sys.executable).parent / "order-saga")
 CLIENTS = 16
 PATIENCE = 60.0

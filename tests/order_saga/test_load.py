@@ -22,6 +22,8 @@ from tests.servers.process import free_port
 from order_saga.load.orders import FAILING, order, road_of
 from order_saga.load.tally import Latencies, Tally, latencies
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 CLOSED = "http://127.0.0.1:9"
 
 

@@ -10,6 +10,8 @@ from order_saga.load.arrivals import Begun
 from order_saga.load.ends import Ends
 from order_saga.load.tally import Tally
 
+pytestmark = pytest.mark.integration  # the programs themselves, as processes
+
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
