@@ -85,7 +85,7 @@ async def _connected(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 async def _post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One order. A client library would cost more than the server."""
     writer.write(
-        b"POST /api/v1/orders HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
     )
     head = await reader.readuntil(b"\r\n\r\n")
