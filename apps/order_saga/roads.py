@@ -17,6 +17,11 @@ class Road(Struct, frozen=True):
 ROADS = (
     Road("happy", "All goes well"),
     Road("nowhere", "Nobody delivers there: refunded and released", "customer-nowhere"),
+    Road(
+        "bank",
+        "Nobody delivers there, and the bank answers the fourth attempt at refunding: undone while you watch",
+        "customer-bank-down",
+    ),
     Road("closed", "Nobody delivers there, and the refund is refused: blocked, needs a person", "customer-closed"),
     Road("broke", "The account is empty: the reservation is released", "customer-broke"),
     Road("poor", "Not enough money: the reservation is released", "customer-456", quantity="100", price="10000"),

@@ -11,6 +11,7 @@ from tests.cli.conftest import Server, serving
 pytestmark = pytest.mark.browser
 
 NOWHERE = "Nobody delivers there: refunded"
+BANK = "undone while you watch"
 CLOSED = "and the refund is refused"
 SLOW = "The carrier takes its time"
 PLAIN = {"java_script_enabled": False}
@@ -20,12 +21,23 @@ SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 
 
 def test_a_compensation_is_watched_from_the_form_to_its_end(window: Window) -> None:
-    window.place(NOWHERE)
+    window.place(BANK)
+    window.until("compensating")
+    expect(window.page.locator("#live")).to_have_text("Live")
+    expect(window.page.locator("svg.timeline")).to_contain_text("create_shipment: refused")
     window.until("compensated")
     expect(window.page.locator("#live")).to_have_text("Ended: nothing more will change")
-    expect(window.page.locator("svg.timeline")).to_contain_text("process_payment: undone")
+    for step in ("process_payment", "reserve_inventory"):
+        expect(window.page.locator("svg.timeline")).to_contain_text(f"{step}: undone")
     window.page.goto("/")
     expect(window.page.get_by_text("Nothing needs a person.")).to_be_visible()
+
+
+def test_what_has_ended_before_it_is_looked_at_says_so(window: Window) -> None:
+    saga_id = window.place(NOWHERE)
+    window.until("compensated")
+    window.page.goto(f"/sagas/{saga_id}")
+    expect(window.page.locator("#live")).to_have_text("Ended: nothing more will change")
 
 
 def test_a_blocked_saga_is_found_and_resolved_from_the_page(window: Window) -> None:

@@ -308,6 +308,17 @@ async def test_a_flaky_service_works_after_as_many_attempts_as_documented(
     assert (await services.ask(SAGA, command, failures + 1)).outcome == "ok"
 
 
+async def test_a_bank_that_is_down_puts_off_its_own_refund_and_no_other(services: Services) -> None:
+    assert (await services.ask("saga-1", ProcessPayment("o-1", "customer-bank-down", 500))).outcome == "ok"
+    assert (await services.ask("saga-2", ProcessPayment("o-2", "c-2", 700))).outcome == "ok"
+    answers = await services.send_all([ask("saga-1", REFUND), ask("saga-2", REFUND)])
+    assert [given_.outcome for given_ in answers] == ["failed", "ok"]
+    assert answers[0].reason == "the bank does not answer"
+    outcomes = [(await services.ask("saga-1", REFUND, attempt)).outcome for attempt in (2, 3, 4)]
+    assert outcomes == ["failed", "failed", "ok"]
+    assert await left(services) == NOTHING
+
+
 async def test_a_closed_account_takes_no_refund_and_keeps_no_other_from_theirs(services: Services) -> None:
     assert (await services.ask("saga-1", ProcessPayment("o-1", "customer-closed", 500))).outcome == "ok"
     assert (await services.ask("saga-2", ProcessPayment("o-2", "c-2", 700))).outcome == "ok"
@@ -344,6 +355,7 @@ def test_every_scripted_name_is_documented_and_every_documented_name_is_scripted
         scripted.CLOSED_ACCOUNTS,
         scripted.FLAKY_PRODUCTS,
         scripted.CARD_SERVICE_DOWN,
+        scripted.BANK_DOWN,
         scripted.SLOW_PRODUCTS,
     )
     assert documented == {name for table in tables for name in table}

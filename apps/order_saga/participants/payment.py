@@ -6,7 +6,7 @@ from pathlib import Path
 
 from order_saga.application.commands import PaymentFailed, PaymentProcessed, ProcessPayment, RefundPayment
 from order_saga.domain.money import from_cents
-from order_saga.participants.scripted import BALANCE, CARD_SERVICE_DOWN, CLOSED_ACCOUNTS, DEFAULT_BALANCE
+from order_saga.participants.scripted import BALANCE, BANK_DOWN, CARD_SERVICE_DOWN, CLOSED_ACCOUNTS, DEFAULT_BALANCE
 from order_saga.participants.tx import Handle, Tx
 from unwind import HandlerCall, Participant, Refused, TryAgain
 
@@ -72,20 +72,30 @@ async def charge(
 @payment.undoes_many(RefundPayment)
 async def refund(
     handle: Handle, _commands: Sequence[RefundPayment], calls: Sequence[HandlerCall]
-) -> Sequence[Refused | None]:
+) -> Sequence[Refused | TryAgain | None]:
     """Give back what was charged: new rows in the ledger, the old ones stay. A closed account takes nothing."""
     tx = Tx(handle)
-    asked = [call.saga_id for call in calls]
-    closed = {saga_id for saga_id, customer in await tx.fetch(PAID_BY, saga_id=asked) if customer in CLOSED_ACCOUNTS}
+    paid_by = dict(await tx.fetch(PAID_BY, saga_id=[call.saga_id for call in calls]))
+    answers = [_obstacle(paid_by.get(call.saga_id, ""), call.attempt) for call in calls]
+    free = [call.saga_id for call, obstacle in zip(calls, answers, strict=True) if obstacle is None]
     owed = Counter[str]()
-    for customer, amount in await tx.fetch(REFUND, saga_id=[saga_id for saga_id in asked if saga_id not in closed]):
+    for customer, amount in await tx.fetch(REFUND, saga_id=free):
         owed[customer] += amount
     await tx.fetch(GIVE_BACK, customer_id=list(owed), amount=list(owed.values()))
-    return [Refused("the account is closed and takes no refund") if each in closed else None for each in asked]
+    return answers
 
 
 def _failures(command: ProcessPayment) -> int:
     return CARD_SERVICE_DOWN.get(command.customer_id, 0)
+
+
+def _obstacle(customer: str, attempt: int) -> Refused | TryAgain | None:
+    """Why this customer cannot be refunded now, or ever; None: nothing is in the way."""
+    if customer in CLOSED_ACCOUNTS:
+        return Refused("the account is closed and takes no refund")
+    if attempt <= BANK_DOWN.get(customer, 0):
+        return TryAgain("the bank does not answer")
+    return None
 
 
 def _payment_id(saga_id: str) -> str:

@@ -14,7 +14,7 @@ DEFAULT_BALANCE = 10**15
 BALANCE = {"customer-456": 10_000_00, "customer-broke": 0}
 """Cents on the accounts of these instead: `customer-456` cannot pay a hundred pieces at 10 000."""
 
-UNDELIVERABLE_CUSTOMERS = frozenset({"customer-nowhere", "customer-closed"})
+UNDELIVERABLE_CUSTOMERS = frozenset({"customer-nowhere", "customer-closed", "customer-bank-down"})
 UNDELIVERABLE_PRODUCTS = frozenset({"product-undeliverable"})
 
 CLOSED_ACCOUNTS = frozenset({"customer-closed"})
@@ -24,6 +24,8 @@ FLAKY_PRODUCTS = {"product-flaky": 2}
 """How many attempts at reserving fail before one works."""
 CARD_SERVICE_DOWN = {"customer-card-down": 1}
 """How many attempts at charging fail before one works."""
+BANK_DOWN = {"customer-bank-down": 3}
+"""How many attempts at refunding fail before one works."""
 
 SLOW_PRODUCTS = {"product-slow": 3.0}
 """Seconds that the carrier takes to answer."""

@@ -44,7 +44,7 @@
       if (typing()) { told.textContent = "There is news: load again"; return; }
       document.title = page.title;
       put(fresh);
-      if (!fresh.dataset.live) { delete main.dataset.live; source.close(); told.textContent = "Ended: nothing more will change"; }
+      if (!fresh.dataset.live) { delete main.dataset.live; source.close(); told.textContent = page.getElementById("live").textContent; }
     } catch (error) {
       told.textContent = "Could not load the news: load again";
     } finally {
