@@ -14,7 +14,8 @@ def writing(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]
     """Executes a group of jobs in one transaction; where data stands in the way, each in its own."""
 
     def execute(jobs: list[Job]) -> list[Outcome]:
-        outcomes = _transaction(database, [job.first for job in jobs])
+        works = [job.first for job in jobs]
+        outcomes = _statement(database, works) if len(jobs) == 1 and jobs[0].one else _transaction(database, works)
         if not isinstance(outcomes, RejectedError):
             return outcomes if isinstance(outcomes, list) else [outcomes] * len(jobs)
         return [_alone(database, job) for job in jobs]
@@ -29,6 +30,19 @@ def reading(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]
         return [_read(database, job.first) for job in jobs]
 
     return execute
+
+
+def refusing(jobs: list[Job]) -> list[Outcome]:
+    """Executes nothing: what is opened to read is not written."""
+    return [UnavailableError("the database was opened to be read only; nothing is stored") for _ in jobs]
+
+
+def _statement(database: sqlite3.Connection, works: list[Work[object]]) -> list[object] | UnwindError:
+    """Outside of a transaction each statement is one: what it leaves on failing is nothing."""
+    try:
+        return [work(database) for work in works]
+    except FAILURES as error:
+        return _translated(error)
 
 
 def _alone(database: sqlite3.Connection, job: Job) -> Outcome:

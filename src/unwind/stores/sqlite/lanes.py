@@ -27,6 +27,8 @@ class Job(Struct, frozen=True):
 
     first: Work[Any]
     again: Work[Any]
+    one: bool = False
+    """Whether `first` is one statement, which needs no transaction around it when it is alone."""
 
 
 Outcome = Any | UnwindError

@@ -2,51 +2,66 @@
 --
 -- Many rows go and come with one step of one statement. The reason is the interpreter's lock: `sqlite3` lets go of it at
 -- each step, and while the event loop computes, every re-take may wait a whole switch interval (5 ms). So a read answers
--- with one row, a JSON array and a blob of all the bytes; a question with many parts is asked in JSON; and a commit, which
--- must also be cheap, binds its rows to a list of values: `batch.py` repeats the row of places, and fills up with zeros.
+-- with one row, a JSON array and a blob of all the bytes, and a question with many parts is asked in JSON. A commit is
+-- one insert into a view of this connection's own, whose trigger writes to every table: with nothing begun before it, it is
+-- the whole transaction, fsync included. Binding its rows one by one would hold the lock for longer than reading them
+-- from JSON takes without it.
 
--- name: append
-insert into commits (stream_id, version, category, count, events, recorded_at)
-select column1, column2, column3, column4, column5, ?1
-  from (values (?, ?, ?, ?, ?))
- where column1 <> 0
+-- name: batches
+create temp view batches (now, appends, sagas, wake_ups, snapshots, attributes, bytes) as
+select null, null, null, null, null, null, null
+
+-- name: write_batch
+-- `substr` makes null of a piece of no bytes at all.
+create temp trigger write_batch instead of insert on batches
+begin
+    insert into commits (stream_id, version, category, count, events, recorded_at)
+    select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'),
+           coalesce(substr(new.bytes, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x''), new.now
+      from json_each(new.appends);
+
+    insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at)
+    select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
+           json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]')
+      from json_each(new.sagas)
+     where true
+        on conflict (id) do update
+       set revision = excluded.revision, definition = excluded.definition, status = excluded.status,
+           wake_at = excluded.wake_at, correlation_id = excluded.correlation_id, updated_at = excluded.updated_at,
+           ended_at = excluded.ended_at;
+
+    update sagas set wake_at = json_extract(value, '$[1]')
+      from json_each(new.wake_ups)
+     where sagas.id = json_extract(value, '$[0]') and sagas.wake_at > json_extract(value, '$[1]');
+
+    insert into snapshots (stream_id, version, codec, checksum, data)
+    select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'),
+           coalesce(substr(new.bytes, json_extract(value, '$[4]'), json_extract(value, '$[5]')), x'')
+      from json_each(new.snapshots)
+     where true
+        on conflict (stream_id) do update
+       set version = excluded.version, codec = excluded.codec, checksum = excluded.checksum, data = excluded.data
+     where excluded.version > snapshots.version;
+
+    insert into attributes (saga_id, name, value, started_at)
+    select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]')
+      from json_each(new.attributes)
+     where true
+        on conflict (saga_id, name) do nothing;
+end
+
+-- name: commit
+insert into batches (now, appends, sagas, wake_ups, snapshots, attributes, bytes) values (?, ?, ?, ?, ?, ?, ?)
 
 -- name: taken
 select json_group_array(commits.stream_id)
   from json_each(:heads) as head
   join commits on commits.stream_id = json_extract(head.value, '$[0]')
               and commits.version = json_extract(head.value, '$[1]')
-
--- name: write_sagas
-insert into sagas (id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at)
-select column1, column2, column3, column4, nullif(column5, ''), column6, column7, column8, nullif(column9, '')
-  from (values (?, ?, ?, ?, ?, ?, ?, ?, ?))
- where column1 <> 0
-    on conflict (id) do update
-   set revision = excluded.revision, definition = excluded.definition, status = excluded.status,
-       wake_at = excluded.wake_at, correlation_id = excluded.correlation_id, updated_at = excluded.updated_at,
-       ended_at = excluded.ended_at
-
--- name: bring_forward
-update sagas set wake_at = column2
-  from (values (?, ?))
- where column1 <> 0 and sagas.id = column1 and sagas.wake_at > column2
-
--- name: keep_snapshots
-insert into snapshots (stream_id, version, codec, checksum, data)
-select column1, column2, column3, column4, column5
-  from (values (?, ?, ?, ?, ?))
- where column1 <> 0
-    on conflict (stream_id) do update
-   set version = excluded.version, codec = excluded.codec, checksum = excluded.checksum, data = excluded.data
- where excluded.version > snapshots.version
-
--- name: write_attributes
-insert into attributes (saga_id, name, value, started_at)
-select column1, column2, column3, column4
-  from (values (?, ?, ?, ?))
- where column1 <> 0
-    on conflict (saga_id, name) do nothing
 
 -- name: load_snapshots
 select json_group_array(json_array(stream_id, version, codec, checksum, length(data))),

@@ -27,9 +27,9 @@ from unwind.ports import (
     Unit,
 )
 from unwind.stores.searched import rarest_first, stretch
-from unwind.stores.sqlite.batch import SQL, Batch, to_json
+from unwind.stores.sqlite.batch import SQL, Batch, accept_batches, to_json
 from unwind.stores.sqlite.connections import connect_memory, connect_reader, connect_to_read, connect_writer
-from unwind.stores.sqlite.execution import reading, writing
+from unwind.stores.sqlite.execution import reading, refusing, writing
 from unwind.stores.sqlite.guard import LINKED, Version
 from unwind.stores.sqlite.keys import SQLiteKeys
 from unwind.stores.sqlite.lanes import InlineLane, Job, Lane, ThreadLane, Work
@@ -79,6 +79,7 @@ class SQLiteStore:
         with ExitStack() as opened:
             writer = connect_writer(path, version)
             opened.callback(writer.close)
+            accept_batches(writer)
             reader = connect_reader(path)
             opened.callback(reader.close)
             counter = connect_reader(path)
@@ -100,12 +101,13 @@ class SQLiteStore:
         path = Path(path)
         reader = connect_to_read(path)
         lane = ThreadLane(f"{path.name} reader", reading(reader), reader.close)
-        return cls(lane, lane, lane, wall_clock)
+        return cls(InlineLane(refusing, lambda: None), lane, lane, wall_clock)
 
     @classmethod
     def in_memory(cls, *, now: Callable[[], int]) -> "SQLiteStore":
         """The same SQL on a private database in memory. Calls never yield to the event loop: fit for virtual time."""
         database = connect_memory()
+        accept_batches(database)
         lane = InlineLane(writing(database), database.close)
         return cls(lane, lane, lane, now)
 
@@ -150,7 +152,7 @@ class SQLiteStore:
 
     async def commit(self, units: Sequence[Unit]) -> Committed:
         batch = Batch(units, self._now)
-        committed: Committed = await self._writer.run(Job(batch.write, batch.write_winners))
+        committed: Committed = await self._writer.run(Job(batch.write, batch.write_winners, one=True))
         return committed
 
     async def claim(self, limit: int, push: int, revisions: Sequence[str]) -> Claimed:
