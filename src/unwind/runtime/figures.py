@@ -58,6 +58,7 @@ class Figures:
         "completed_window",
         "done",
         "events",
+        "note_done",
         "refused",
         "started",
         "undone",
@@ -68,6 +69,8 @@ class Figures:
         self.started = 0
         self.done: dict[str, Durations] = {}
         """How long steps took, by name; so are those below."""
+        self.note_done: dict[str, Callable[[int], None]] = {}
+        """How each is noted, by the name that its events have: the most frequent of all figures."""
         self.refused: dict[str, Durations] = {}
         self.undone: dict[str, Durations] = {}
         self.completed = Durations()
@@ -92,6 +95,11 @@ class Figures:
             counted = self.events[kind]
             step = "" if kind in BY_SAGA else key_of(event.step)[0]  # type: ignore[union-attr]
             counted[step] = counted.get(step, 0) + 1
+
+    def first_done(self, step: str) -> Callable[[int], None]:
+        """How the duration of a step is noted that was never done before."""
+        note = self.note_done[step] = durations_of(self.done, step).noted.append
+        return note
 
     def sort_in(self) -> None:
         """Whatever was only noted: it takes memory."""

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from unwind.core.events import SagaStarted, StepDone
-from unwind.runtime.figures import BY_DURATION, BY_SAGA, BY_STEP, TOTALS, UNCOUNTED, Figures, durations_of
+from unwind.core.events import SagaStarted, StepDone, StepStarted
+from unwind.runtime.figures import BY_DURATION, BY_SAGA, BY_STEP, TOTALS, UNCOUNTED, Figures
 from unwind.runtime.histograms import DURATIONS, SIZES, Cells, add, cells, family
 from unwind.runtime.limits import SECOND
 from unwind.runtime.unit import Decided
@@ -66,17 +66,16 @@ class Telemetry(Collector):
 
     def saw(self, settled: Sequence[Decided]) -> None:
         """Count what a batch has made durable. What each step brings stands inline: a call would double its cost."""
-        every = self._figures
+        saga = None
         for made in settled:
-            events = made.events
-            if not events:
-                continue
-            try:
-                figures = every[made.saga.name]
-            except KeyError:
-                figures = every[made.saga.name] = Figures()
-            for event in events:
+            if made.saga is not saga:
+                saga = made.saga
+                figures = self._figures.get(saga.name) or self._figures.setdefault(saga.name, Figures())
+                note_done = figures.note_done
+            for event in made.events:
                 kind = type(event)
+                if kind is StepStarted:
+                    continue
                 if kind is StepDone:
                     step: str = event.step  # type: ignore[union-attr]
                     runs = made.after.runs
@@ -84,10 +83,10 @@ class Telemetry(Collector):
                     # As a rule it is the last but one: the next step begins with the end of it.
                     if run.step != step and (run := runs[-2]).step != step:
                         run = made.after.run(step) or run
-                    try:
-                        figures.done[step].noted.append(event.at - run.attempt.at)
-                    except KeyError:
-                        durations_of(figures.done, step).noted.append(event.at - run.attempt.at)
+                    if step in note_done:
+                        note_done[step](event.at - run.attempt.at)
+                    else:
+                        figures.first_done(step)(event.at - run.attempt.at)
                 elif kind is SagaStarted:
                     figures.started += 1
                 elif kind not in UNCOUNTED:
@@ -95,7 +94,7 @@ class Telemetry(Collector):
         self._noted += len(settled)
         if self._noted >= NOTED:
             self._noted = 0
-            for figures in every.values():
+            for figures in self._figures.values():
                 figures.sort_in()
         for hears in self.hear:
             hears(settled)
