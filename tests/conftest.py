@@ -6,6 +6,7 @@ deleted. Such servers are shared by all processes of a run: let there be one (`m
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,10 @@ import asyncpg
 import pytest
 from tests.servers import nats, postgres, valkey
 from tests.servers.process import or_skipped
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and every child inherits it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
