@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.cli.conftest import Server, serving, told
+from tests.cli.conftest import Server, serving
 from tests.eventually import eventually
 from typer.testing import CliRunner, Result
 
@@ -218,7 +218,7 @@ def test_a_graceful_stop_ends_a_run_between_two_acts_and_the_log_says_how_far_it
         customer, _ = held(server, 4)
         command = ("bulk", "cancel", "--attribute", customer, "--yes", "--no-wait", "--per-second", "1")
         assert unwind(server, *command).exit_code == 0
-        assert told(server.process, "bulk_begun")
+        assert server.process.told("bulk_begun")
         code, errors = server.stop()
     assert code == 0
     [line] = [line for line in errors.splitlines() if "bulk_ended" in line]

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from tests.cli.conftest import Server, begun, ready, run, serving, told
+from tests.cli.conftest import Server, begun, ready, run, serving
 from tests.eventually import eventually
 from tests.servers import nats, postgres, valkey
 
@@ -192,12 +192,12 @@ async def test_servers_that_are_down_at_the_start_are_waited_for_by_each(
             for name, part in PARTS.items()
         }
         for name in ("api", "worker"):
-            told(named[name], f"PostgreSQL at 127.0.0.1:{database.port}/postgres", 2)
+            named[name].told(f"PostgreSQL at 127.0.0.1:{database.port}/postgres", 2)
         for name in SERVICES:
-            told(named[name], f"NATS at 127.0.0.1:{bus.port}", 2)
+            named[name].told(f"NATS at 127.0.0.1:{bus.port}", 2)
         database.start()
         for name in ("api", "worker"):
-            told(named[name], f"NATS at 127.0.0.1:{bus.port}")
+            named[name].told(f"NATS at 127.0.0.1:{bus.port}")
         bus.start()
         for name, process in named.items():
             shop.parts[name] = stack.enter_context(ready(process))

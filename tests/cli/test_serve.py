@@ -7,15 +7,21 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 from tests.cli.conftest import Server, Start, clean, run
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.integration  # the programs themselves, as processes
 
 ORDER = {"customer_id": "customer-1", "items": [{"product_id": "product-1", "quantity": 1, "price": 9.99}]}
 SLOW = {"customer_id": "customer-1", "items": [{"product_id": "product-slow", "quantity": 1, "price": 9.99}]}
+WITHIN = 90.0
+IN_TIME = 10.0
+"""Seconds. The time of a step runs, thirty seconds, whether a process is there or not. Who is ready by then can still
+ask again, after five, and the slowest carrier answer, in three; later it may be right to undo an order."""
 
 
 def placed(server: Server, order: Any) -> str:
@@ -25,11 +31,19 @@ def placed(server: Server, order: Any) -> str:
     return location
 
 
-def ended(server: Server, location: str) -> str:
-    """The status in which the saga ends; the test's own time limit ends the wait."""
-    while (status := server.http.get(location).json()["status"]) not in {"completed", "compensated"}:
-        assert status == "running"
-    return str(status)
+async def ended(server: Server, location: str) -> str:
+    """The status in which the saga ends."""
+
+    async def end() -> str | None:
+        status = server.http.get(location).json()["status"]
+        return str(status) if status in {"completed", "compensated"} else None
+
+    return await eventually(end, WITHIN)
+
+
+def ends(begun_at: float) -> set[str]:
+    """How a saga begun then may end whose next process is ready now."""
+    return {"completed"} if monotonic() - begun_at < IN_TIME else {"completed", "compensated"}
 
 
 def check_refusal(result: subprocess.CompletedProcess[str], told: str) -> None:
@@ -40,7 +54,7 @@ def check_refusal(result: subprocess.CompletedProcess[str], told: str) -> None:
     assert told in result.stderr
 
 
-def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
+async def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
     server = start()
     assert re.fullmatch(
         r"order-saga is ready at (http://127\.0\.0\.1:\d+) \(dashboard: \1/, documentation: \1/docs\)\n",
@@ -48,41 +62,46 @@ def test_it_says_where_it_is_and_serves_there(start: Start) -> None:
     )
     assert server.http.get("/docs").status_code == 200
     assert server.http.get("/readyz").status_code == 200
-    assert ended(server, placed(server, ORDER)) == "completed"
+    assert await ended(server, placed(server, ORDER)) == "completed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_with_exit_code_0_and_without_noise(start: Start, number: signal.Signals) -> None:
+async def test_a_signal_stops_it_with_exit_code_0_and_without_noise(start: Start, number: signal.Signals) -> None:
     server = start(UNWIND_LOG_LEVEL="warning")
-    ended(server, placed(server, ORDER))
+    await ended(server, placed(server, ORDER))
     assert server.stop(number) == (0, "")
 
 
-def test_what_is_under_way_when_it_stops_is_carried_on_by_the_next(start: Start) -> None:
+async def test_what_is_under_way_when_it_stops_is_carried_on_by_the_next(start: Start) -> None:
     first = start(UNWIND_LOG_LEVEL="warning")
+    begun_at = monotonic()
     location = placed(first, SLOW)
     assert first.stop() == (0, "")
     second = start()
-    assert ended(second, location) == "completed"
+    possible = ends(begun_at)
+    assert await ended(second, location) in possible
 
 
-def test_what_is_under_way_when_it_is_killed_is_carried_on_by_the_next(start: Start, tmp_path: Path) -> None:
+async def test_what_is_under_way_when_it_is_killed_is_carried_on_by_the_next(start: Start, tmp_path: Path) -> None:
     first = start()
+    begun_at = monotonic()
     locations = [placed(first, ORDER) for _ in range(20)]
     first.process.kill()
     first.process.wait()
     second = start()
-    assert {ended(second, location) for location in locations} == {"completed"}
+    possible = ends(begun_at)
+    found = [await ended(second, location) for location in locations]
+    assert set(found) <= possible
     second.stop()
     audit = run("audit", UNWIND_DATA_DIR=str(tmp_path / "data"))
     assert (audit.returncode, audit.stderr) == (0, "")
-    assert "20 completed" in audit.stdout
+    assert f"20 sagas: {found.count('completed')} completed" in audit.stdout
 
 
-def test_the_log_tells_of_each_saga_in_json_where_it_is_no_terminal(start: Start) -> None:
+async def test_the_log_tells_of_each_saga_in_json_where_it_is_no_terminal(start: Start) -> None:
     server = start()
     location = placed(server, ORDER)
-    assert ended(server, location) == "completed"
+    assert await ended(server, location) == "completed"
     code, errors = server.stop()
     lines = [json.loads(line) for line in errors.splitlines()]
     of_saga = [line for line in lines if line.get("saga_id") == location.rpartition("/")[2]]
@@ -91,17 +110,17 @@ def test_the_log_tells_of_each_saga_in_json_where_it_is_no_terminal(start: Start
     assert all(line["correlation_id"] and line["definition"] == "order_saga" for line in of_saga)
 
 
-def test_the_log_is_for_people_when_asked(start: Start) -> None:
+async def test_the_log_is_for_people_when_asked(start: Start) -> None:
     server = start(UNWIND_LOG_FORMAT="console", UNWIND_LOG_LEVEL="debug")
-    assert ended(server, placed(server, ORDER)) == "completed"
+    assert await ended(server, placed(server, ORDER)) == "completed"
     _, errors = server.stop()
     assert "saga_completed" in errors
     assert not any(line.startswith("{") for line in errors.splitlines())
 
 
-def test_a_log_of_warnings_has_no_lines_for_each_saga(start: Start) -> None:
+async def test_a_log_of_warnings_has_no_lines_for_each_saga(start: Start) -> None:
     server = start(UNWIND_LOG_LEVEL="warning")
-    assert ended(server, placed(server, ORDER)) == "completed"
+    assert await ended(server, placed(server, ORDER)) == "completed"
     assert "saga_" not in server.stop()[1]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.cli.conftest import Server, Start, begun, ready, serving, told
+from tests.cli.conftest import Server, Start, begun, ready, serving
 from tests.eventually import eventually
 from tests.servers import valkey
 from tests.servers.process import free_port
@@ -34,7 +34,7 @@ def test_what_is_down_at_the_start_is_waited_for_and_told_at_growing_intervals(t
     redis = valkey.Valkey(tmp_path / "redis", password=PASSWORD)
     settings = {"UNWIND_BUS": "redis", "REDIS_ADDR": redis.address, "REDIS_PASSWORD": PASSWORD}
     with begun(tmp_path, "serve", SERVER_PORT="0", UNWIND_LOG_FORMAT="json", **settings) as process:
-        lines = told(process, '"waiting"', 2)
+        lines = process.told('"waiting"', 2)
         assert all(f"Redis at {redis.address}" in line and PASSWORD not in line for line in lines)
         assert [f'"again_in_s": {pause}' in line for pause, line in zip((0.5, 1.0), lines, strict=True)] == [True] * 2
         redis.start()
@@ -51,7 +51,7 @@ def test_a_process_that_waits_is_alive_not_ready_and_can_be_stopped(tmp_path: Pa
     settings = {"UNWIND_BUS": "redis", "REDIS_ADDR": f"127.0.0.1:{free_port()}"}
     port = free_port()
     with begun(tmp_path, "serve", SERVER_PORT=str(port), **settings) as process:
-        told(process, "waiting")
+        process.told("waiting")
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
             for path in ("/health", "/livez"):
                 assert (http.get(path).status_code, http.get(path).json()) == (200, {"status": "ok"})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import Server, clean, serving, told
+from tests.cli.conftest import Program, Server, clean, serving
 from tests.servers.process import free_port
 
 pytestmark = pytest.mark.integration  # the programs themselves, as processes
@@ -28,14 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def watching(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=clean(UNWIND_URL=url),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+def watching(url: str, *arguments: str) -> Iterator[Program]:
+    with Program([*COMMAND, *arguments], clean(UNWIND_URL=url)) as process:
         try:
             yield process
         finally:
@@ -90,7 +84,7 @@ def test_what_needs_a_person_and_what_is_live_is_listed_with_what_becomes_of_it(
     assert (process.returncode, output, errors) == (130, "", "")
 
 
-def next_of(process: subprocess.Popen[str], saga_id: str, status: str | None) -> Any:
+def next_of(process: Program, saga_id: str, status: str | None) -> Any:
     assert process.stdout is not None
     for line in process.stdout:
         row = json.loads(line)
@@ -117,9 +111,9 @@ def test_a_server_that_goes_and_comes_back_is_waited_for(tmp_path: Path) -> None
             assert process.stdout is not None
             assert json.loads(process.stdout.readline())["status"] in {"pending", "running"}
             first.stop()
-            told(process, "asking again until there is an answer")
+            process.told("asking again until there is an answer")
             with serving(tmp_path, SERVER_PORT=port):
-                told(process, "answers again")
+                process.told("answers again")
                 output, _ = process.communicate()
     assert process.returncode == 0
     assert json.loads(output.splitlines()[-1])["status"] == "completed"

@@ -12,6 +12,7 @@ from msgspec import Struct
 from unwind.errors import RejectedError, UnavailableError
 from unwind.ports import Clock
 from unwind.roster import Roster
+from unwind.runtime.background import BackgroundTask
 from unwind.runtime.engine import Engine
 from unwind.runtime.limits import SECOND
 from unwind.runtime.sweeper import Sweeper
@@ -101,27 +102,22 @@ class Announcer:
         self._role = role
         self._sweeper = sweeper
         self._since = 0
-        self._telling: asyncio.Task[None] | None = None
+        self._telling = BackgroundTask("presence")
 
     async def start(self) -> None:
         """Tell, and go on telling."""
         self._since = self._engine.loop.time.now()
         await self._tell()
-        self._telling = asyncio.create_task(self._tell_on(), name="presence")
+        self._telling.start(self._tell_on())
 
     async def wait(self) -> None:
         """Return when it is stopped; raise what ended it, if it ended by itself."""
-        if self._telling is not None:
-            await asyncio.wait({self._telling})
-            if not self._telling.cancelled():
-                self._telling.result()
+        await self._telling.wait()
 
     async def stop(self) -> None:
         """Take its line away, if that goes quickly; else it is called silent, and forgotten after a day."""
-        if self._telling is None:
+        if not await self._telling.stop():
             return
-        self._telling.cancel()
-        await asyncio.wait({self._telling})
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
                 await self._roster.withdraw(self._engine.worker)

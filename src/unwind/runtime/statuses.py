@@ -18,6 +18,7 @@ from msgspec import Struct
 from unwind.census import CountedStore
 from unwind.errors import UnavailableError
 from unwind.ports import Clock, Status, StatusCache
+from unwind.runtime.background import BackgroundTask
 from unwind.runtime.limits import SECOND
 from unwind.runtime.queries import Queries, SagaView
 
@@ -58,27 +59,22 @@ class Statuses:
         self._untold: dict[str, int] = {}
         self._found: dict[str, _Found] = {}
         self._news = asyncio.Event()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling = BackgroundTask("statuses")
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 
     async def start(self) -> None:
         """Begin to tell the cache."""
-        self._telling = asyncio.create_task(self._tell_on(), name="statuses")
+        self._telling.start(self._tell_on())
 
     async def wait(self) -> None:
         """Return when it is stopped; raise what ended it, if it ended by itself."""
-        if self._telling is not None:
-            await asyncio.wait({self._telling})
-            if not self._telling.cancelled():
-                self._telling.result()
+        await self._telling.wait()
 
     async def stop(self) -> None:
         """Tell what is still to be told, if it goes quickly."""
-        if self._telling is None:
+        if not await self._telling.stop():
             return
-        self._telling.cancel()
-        await asyncio.wait({self._telling})
         with suppress(UnavailableError, TimeoutError):  # then the cache learns by forgetting
             async with asyncio.timeout(LAST_WORD):
                 while self._untold:

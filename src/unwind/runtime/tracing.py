@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from unwind.core.codec import SAGA_EVENTS
 from unwind.errors import CodecError, UnavailableError
 from unwind.ports import Bus, Clock, Store, StoredStream
+from unwind.runtime.background import BackgroundTask
 from unwind.runtime.span import Attributes, Span, SpanSink
 from unwind.runtime.spans import is_milestone, spans_told
 from unwind.runtime.trace_context import TraceContext, read_context, root_of
@@ -70,27 +71,22 @@ class Tracing:
         self._waiting: deque[_Milestone] = deque()
         self._news = asyncio.Event()
         self._untold = 0
-        self._telling: asyncio.Task[None] | None = None
+        self._telling = BackgroundTask("tracing")
 
     # ------------------------------------------------------------------------------------------------------- lifecycle
 
     async def start(self) -> None:
         """Begin to tell."""
-        self._telling = asyncio.create_task(self._tell_on(), name="tracing")
+        self._telling.start(self._tell_on())
 
     async def wait(self) -> None:
         """Return when it is stopped; raise what ended it, if it ended by itself."""
-        if self._telling is not None:
-            await asyncio.wait({self._telling})
-            if not self._telling.cancelled():
-                self._telling.result()
+        await self._telling.wait()
 
     async def stop(self) -> None:
         """Tell what is still to be told, if it goes quickly."""
-        if self._telling is None:
+        if not await self._telling.stop():
             return
-        self._telling.cancel()
-        await asyncio.wait({self._telling})
         with suppress(UnavailableError, TimeoutError):  # then it is lost, as if the process had been killed
             async with asyncio.timeout(LAST_WORD):
                 while self._waiting:

@@ -316,8 +316,9 @@ select sagas.id, revision, definition, status, wake_at, correlation_id, sagas.st
  order by found.started_at desc, found.saga_id desc
  limit $7
 
--- name: find_by_text
--- By three indexes: along that of attributes from one name to the next. What begins so is read whole, and then sorted.
+-- name: begins
+-- A part: the sagas of which something begins with the text, the stretch from $8 to below $9.
+-- By three indexes: along that of attributes from one name to the next.
 with recursive names as (
     (select name from attributes where name >= '' order by name limit 1)
      union all
@@ -336,6 +337,10 @@ with recursive names as (
                            from attributes
                           where attributes.name = names.name and value >= $8 and value < $9) as value
 )
+
+-- name: find_by_text
+-- What begins so is read whole, and then sorted.
+-- include: begins
 select sagas.id, revision, definition, status, wake_at, correlation_id, started_at, updated_at, ended_at
   from begins
   cross join lateral (select * from sagas where sagas.id = begins.id offset 0) as sagas  -- always by its key
@@ -364,14 +369,18 @@ select told.now, definition, status, count, started_at, updated_at, wake_at
               where status not in ('completed', 'compensated') and revision = any ($2::text[])
               group by definition, status) as counted on true
 
+-- name: amount
+-- A part: what a saga counts as, by the attribute that $6 names for its definition.
+(select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
+              and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
+             then attributes.value::numeric end
+   from attributes
+  where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+
 -- name: tally
 select definition, status, count(*) as count, sum(amount) as amount
   from (select sagas.definition, sagas.status,
-               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
-                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
-                            then attributes.value::numeric end
-                  from attributes
-                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+               -- include: amount
           from sagas
          where started_at >= $1 and started_at < $2
            and ($3::text[] is null or status = any ($3))
@@ -383,11 +392,7 @@ select definition, status, count(*) as count, sum(amount) as amount
 -- name: tally_by_attribute
 select definition, status, count(*) as count, sum(amount) as amount
   from (select sagas.definition, sagas.status,
-               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
-                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
-                            then attributes.value::numeric end
-                  from attributes
-                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+               -- include: amount
           from attributes as found
           join sagas on sagas.id = found.saga_id
          where found.name = $7 and found.value = $8 and found.started_at >= $1 and found.started_at < $2
@@ -403,36 +408,15 @@ select definition, status, count(*) as count, sum(amount) as amount
  order by definition, status
 
 -- name: tally_by_text
-with recursive names as (
-    (select name from attributes where name >= '' order by name limit 1)
-     union all
-    (select following.name
-       from names
-      cross join lateral (select name from attributes where attributes.name > names.name order by name limit 1) as following)
-), begins as materialized (
-    select id from sagas where id >= $7 and id < $8
-     union
-    select id from sagas
-     where correlation_id collate "C" <> id and correlation_id collate "C" >= $7 and correlation_id collate "C" < $8
-     union
-    select value.saga_id
-      from names
-     cross join lateral (select saga_id
-                           from attributes
-                          where attributes.name = names.name and value >= $7 and value < $8) as value
-)
+-- include: begins
 select definition, status, count(*) as count, sum(amount) as amount
   from (select sagas.definition, sagas.status,
-               (select case when attributes.value ~ '^(0|-?[1-9][0-9]{0,18})$'
-                             and attributes.value::numeric between -9223372036854775808 and 9223372036854775807
-                            then attributes.value::numeric end
-                  from attributes
-                 where attributes.saga_id = sagas.id and attributes.name = $6::json ->> sagas.definition) as amount
+               -- include: amount
           from begins
           cross join lateral (select * from sagas where sagas.id = begins.id offset 0) as sagas  -- always by its key
          where started_at >= $1 and started_at < $2
            and not exists (
-               select from json_to_recordset($9::json) as other (name text, value text)
+               select from json_to_recordset($7::json) as other (name text, value text)
                 where other.value is distinct from (select value from attributes
                                                   where saga_id = begins.id and attributes.name = other.name))
            and ($3::text[] is null or status = any ($3))

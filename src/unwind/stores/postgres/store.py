@@ -174,7 +174,7 @@ class PostgresStore:
         parameters = [*_conditions(query), to_json(amounts)]
         by = "_by_text" if query.text else "_by_attribute" if query.attributes else ""
         if query.text:
-            parameters += [*stretch(query.text), _together(query.attributes)]
+            parameters += [_together(query.attributes), *stretch(query.text)]
         elif query.attributes:
             parameters += _searched(query)
         async with self._counting:

@@ -217,8 +217,9 @@ select json_group_array(json_object(
          order by found.started_at desc, found.saga_id desc
          limit :limit)
 
--- name: find_by_text
--- By three indexes: along that of attributes from one name to the next. What begins so is read whole, and then sorted.
+-- name: begins
+-- A part: the sagas of which something begins with the text.
+-- By three indexes: along that of attributes from one name to the next.
 with recursive names (name) as (
     select min(name) from attributes
      union all
@@ -234,6 +235,10 @@ with recursive names (name) as (
       from names cross join attributes as value
      where value.name = names.name and value.value >= :text and value.value < :beyond
 )
+
+-- name: find_by_text
+-- What begins so is read whole, and then sorted.
+-- include: begins
 select json_group_array(json_object(
            'id', id, 'revision', revision, 'definition', definition, 'status', status, 'wake_at', wake_at,
            'correlation_id', correlation_id, 'started_at', started_at, 'updated_at', updated_at, 'ended_at', ended_at))
@@ -308,21 +313,7 @@ select json_group_array(json_array(definition, status, count, millions, rest))
          order by sagas.definition, sagas.status)
 
 -- name: tally_by_text
-with recursive names (name) as (
-    select min(name) from attributes
-     union all
-    select (select attributes.name from attributes where attributes.name > names.name order by attributes.name limit 1)
-      from names
-     where names.name is not null
-), begins (id) as (
-    select id from sagas where id >= :text and id < :beyond
-     union
-    select id from sagas where correlation_id <> id and correlation_id >= :text and correlation_id < :beyond
-     union
-    select value.saga_id
-      from names cross join attributes as value
-     where value.name = names.name and value.value >= :text and value.value < :beyond
-)
+-- include: begins
 select json_group_array(json_array(definition, status, count, millions, rest))
   from (select sagas.definition, sagas.status, count(*) as count,
                sum(cast(amount.value as integer) / 1000000) as millions,
