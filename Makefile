@@ -42,7 +42,7 @@ mutants: dev-env ## Check that the simulator catches each rule of the machine wh
 chaos: dev-env ## Kill seven processes and three servers again and again under 2000 orders, then audit (ARGS="--seed N")
 	@$(BIN)/python -m chaos $(ARGS)
 
-bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http|dashboard")
+bench: dev-env ## Measure (ARGS="--only sqlite|postgres|road|http|dashboard|metrics")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: dev-env ## Check style, format, types and who imports whom

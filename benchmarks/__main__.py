@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import dashboard, disk, fleet, orders
-from benchmarks.tables import dashboard_table, engine_table, orders_table, road_table
+from benchmarks.tables import dashboard_table, engine_table, metrics_table, orders_table, road_table
 
 TURNS = 3
-PARTS = ("sqlite", "postgres", "road", "http", "dashboard")
+PARTS = ("sqlite", "postgres", "road", "http", "dashboard", "metrics")
 Case = tuple[str, tuple[str, ...]]
 """A module of this package, and the words that make it a case."""
 
@@ -97,6 +97,22 @@ def walk(url: str, workload: str, sagas: int, in_flight: int, turns: int) -> dic
     }
 
 
+def uncount(workload: str, sagas: int, in_flight: int, turns: int) -> dict[str, Any]:
+    """What counting for the metrics costs: with and without it in turn, who is first changes."""
+    counted, uncounted = (("engine", ("sqlite", workload, *more)) for more in ((), ("uncounted",)))
+    rates: dict[Case, list[float]] = {counted: [], uncounted: []}
+    for turn in range(turns):
+        for case in (counted, uncounted) if turn % 2 else (uncounted, counted):
+            rates[case].append(statistics.median(run_case(case, sagas, in_flight)["per_second"]))
+    shares = [with_it / without for with_it, without in zip(rates[counted], rates[uncounted], strict=True)]
+    return {
+        "case": f"sqlite {workload}",
+        "per_second": statistics.median(rates[counted]),
+        "per_second_uncounted": statistics.median(rates[uncounted]),
+        "cost": round(1 - statistics.median(shares), 4),
+    }
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -122,6 +138,8 @@ def main() -> int:
             found["road"] = [walk(url, workload, given.sagas, 2 * given.in_flight, given.turns) for workload in "AB"]
         if "dashboard" in parts:
             found["dashboard"] = dashboard.look(url, given.live)
+        if "metrics" in parts:
+            found["metrics"] = [uncount(each, given.sagas, given.in_flight, 3 * given.turns) for each in "AB"]
         if "http" in parts:
             found["http"] = orders.place(given.sagas)
     if given.json:
@@ -135,6 +153,8 @@ def main() -> int:
         sys.stdout.write(road_table(found["road"]) + "\n\n")
     if "http" in found:
         sys.stdout.write(orders_table(found["http"]) + "\n")
+    if "metrics" in found:
+        sys.stdout.write(metrics_table(found["metrics"]) + "\n")
     if "dashboard" in found:
         sys.stdout.write(dashboard_table(found["dashboard"]) + "\n")
     return 0

@@ -1,6 +1,7 @@
 """The engine on one store: real events, compare-and-set, saga rows, snapshots, the action pool.
 
 `recorded`: each saga is started under an idempotency key, and each of its steps writes to the order's own stream too.
+`uncounted`: nothing is counted for the metrics, to see what counting costs.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +30,8 @@ from unwind.runtime.clock import SystemClock
 from unwind.runtime.engine import Engine
 from unwind.runtime.service import Service
 from unwind.runtime.sweeper import Sweeper
+from unwind.runtime.telemetry import Telemetry
+from unwind.runtime.unit import Decided
 from unwind.stores.memory import MemoryStore
 from unwind.stores.migrations.postgres import migrate_postgres
 from unwind.stores.postgres.store import PostgresStore
@@ -44,13 +47,20 @@ async def open_store(kind: Kind, path: Path) -> tuple[Store, str]:
     return await SQLiteStore.open(path) if kind == "sqlite" else MemoryStore(lambda: time.time_ns() // 1_000), ""
 
 
-async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, *, recorded: bool = False) -> None:
+class Uncounted(Telemetry):
+    """Sees nothing."""
+
+    def saw(self, settled: Sequence[Decided]) -> None:
+        """Look away."""
+
+
+async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, words: Collection[str] = ()) -> None:
     """Measure it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as folder:
         path = Path(folder) / "engine.db"
         store, url = await open_store(kind, path)
-        clock = SystemClock()
+        clock, recorded = SystemClock(), "recorded" in words
         definition = saga(workload, recorded=recorded)
         engine = Engine(
             store,
@@ -60,6 +70,7 @@ async def main(kind: Kind, workload: Workload, sagas: int, in_flight: int, *, re
             worker="bench",
             new_id=lambda: str(uuid7()),
             jitter=random.random,
+            telemetry=Uncounted() if "uncounted" in words else None,
         )
         service = Service(engine, Sweeper(engine, store, clock))
         await service.start()
@@ -116,4 +127,4 @@ if __name__ == "__main__":
     import uvloop
 
     words = sys.argv[1:]
-    uvloop.run(main(words[0], words[1], int(words[2]), int(words[3]), recorded="recorded" in words))  # type: ignore[arg-type]
+    uvloop.run(main(words[0], words[1], int(words[2]), int(words[3]), words[4:]))  # type: ignore[arg-type]

@@ -50,6 +50,15 @@ def orders_table(row: Row) -> str:
     )
 
 
+def metrics_table(rows: Sequence[Row]) -> str:
+    """What counting costs."""
+    return "\n".join(
+        f"{row['case']}: {row['per_second']:.0f} sagas/s counted, {row['per_second_uncounted']:.0f} uncounted: "
+        f"counting costs {row['cost']:.1%}"
+        for row in rows
+    )
+
+
 def dashboard_table(rows: Sequence[Row]) -> str:
     """Pages and lists over many live sagas, and how often an open list is told of news."""
     lines = []
