@@ -70,8 +70,9 @@ class Embedded(Struct, frozen=True):
 
     participant: Participant[Any]
     schema: str | Sequence[str] = ()
-    """For SQLite."""
+    """For SQLite: scripts, each run once, in order. One that was run is never changed; a further one is added."""
     postgres: str | Sequence[str] = ()
+    """For PostgreSQL, likewise."""
     database: Database | None = None
     """None: an SQLite file of the service's name, where the settings place files."""
     variable: str = ""
@@ -349,7 +350,8 @@ class _Outside:
         service = embedded.participant.service
         database = embedded.database or participant_file(self._settings, service)
         store: ParticipantStore[Any]
-        with blamed_on(embedded.variable or self._settings.variables["data_dir"]):
+        named = embedded.variable or self._settings.variables["data_dir"]
+        with blamed_on(named), blamed_on(f"participant {service}"):
             if isinstance(database, Server):
                 from unwind.stores.postgres.barrier import PostgresParticipantStore
 
