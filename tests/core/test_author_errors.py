@@ -49,6 +49,14 @@ class Unsendable(Command, frozen=True, tag="agency.fail"):
     what: object
 
 
+class Mistyped(Command, frozen=True, tag="agency.stay"):
+    nights: int
+
+
+class Unreadable(Command, frozen=True, tag="agency.choose"):
+    what: Noted | Trip
+
+
 class Fickle:
     """An author's function that goes wrong until it is mended."""
 
@@ -73,7 +81,17 @@ def blocked(scenario: Scenario[Trip]) -> SagaBlocked:
     return event
 
 
-BAD_COMMANDS = [ValueError("oops"), None, "book it", Untagged(), Nameless(), Unsendable(object), Unsendable("\ud800")]
+BAD_COMMANDS = [
+    ValueError("oops"),
+    None,
+    "book it",
+    Untagged(),
+    Nameless(),
+    Unsendable(object),
+    Unsendable("\ud800"),
+    Mistyped("three"),  # type: ignore[arg-type]
+    Unreadable(Trip()),
+]
 
 
 @pytest.mark.parametrize("wrong", BAD_COMMANDS, ids=repr)
@@ -99,6 +117,14 @@ def test_a_wrong_undo_blocks_and_holds_back_the_undos_before_it(wrong: object) -
     scenario.when(resume()).then(events=[SagaResumed, SagaBlocked])
     fickle.is_mended = True
     scenario.when(resume()).then(events=[SagaResumed, UndoStarted], effects=["hotel/undo"], status="compensating")
+
+
+def test_a_command_that_does_not_fit_its_own_type_is_told_by_command_and_field() -> None:
+    wrong = Fickle(Mistyped("three"), None)  # type: ignore[arg-type]
+    scenario = Scenario(trip(booking("hotel", execute=function(wrong)))).given(Trip())
+    assert blocked(scenario).reason == (
+        "hotel.execute made a Mistyped that does not fit its own type: Expected `int`, got `str` - at `$.nights`"
+    )
 
 
 BAD_GUARDS = [KeyError("x"), UnprintableError(), RecursionError(), None, True, "maybe", Fail]

@@ -58,7 +58,20 @@ def command_call(question: str, command: object) -> CommandCall:
     service, _, name = tag.partition(".") if isinstance(tag, str) else ("", "", "")
     if not service or not name:
         raise AuthorError(f'{question} returned {type(command).__name__}; give its class tag="service.name"')
-    return CommandCall(service, str(tag), Raw(ask(question, _encode, command)))
+    payload = ask(question, _encode, command)
+    try:
+        _decoder_of(type(command))(payload)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise AuthorError(
+            f"{question} made a {type(command).__name__} that does not fit its own type: {error}"
+        ) from error
+    return CommandCall(service, str(tag), Raw(payload))
+
+
+@cache
+def _decoder_of(command: type[Command]) -> Callable[[bytes], Command]:
+    """Nobody checks a struct when it is made; what its participant cannot read would only be set aside, ever again."""
+    return msgspec.json.Decoder(command).decode
 
 
 MAX_KEY = 100
