@@ -31,6 +31,7 @@ from unwind.runtime.engine import Engine
 from unwind.runtime.journal import journalled
 from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import limits_of
+from unwind.runtime.logs import configure_unless_done
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.presence import Announcer
@@ -130,8 +131,10 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Start a process for sagas, stop it gracefully at the end. What is down at the start is waited for.
 
+    Configures structlog where the program has not: warnings and errors go to stderr, without values of variables.
     Raises SettingsError (what waiting will not mend), DefinitionError (a definition changed without a new version).
     """
+    configure_unless_done(settings)
     if role != "all":
         check_shared(settings)
     async with AsyncExitStack() as stack:
@@ -191,6 +194,7 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
 
     Raises SettingsError: what waiting will not mend.
     """
+    configure_unless_done(settings)
     check_shared(settings, store=False)
     async with AsyncExitStack() as stack:
         outside, telemetry = _Outside(settings, stack), Telemetry()
