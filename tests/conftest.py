@@ -15,12 +15,22 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+import structlog
 from tests.servers import nats, postgres, valkey
 from tests.servers.process import or_skipped
 
 # A shell without job control starts what it puts into the background with SIGINT ignored, and every child inherits it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Who opens a worker configures structlog, and the next test must not find it so."""
+    configured = structlog.is_configured()
+    yield
+    if not configured:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

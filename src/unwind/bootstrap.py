@@ -31,6 +31,7 @@ from unwind.runtime.engine import Engine
 from unwind.runtime.journal import journalled
 from unwind.runtime.keyring import Keyring
 from unwind.runtime.limits import limits_of
+from unwind.runtime.logs import configure_unless_done
 from unwind.runtime.participant import Participant, check_writable
 from unwind.runtime.participant_service import ParticipantService
 from unwind.runtime.presence import Announcer
@@ -70,8 +71,9 @@ class Embedded(Struct, frozen=True):
 
     participant: Participant[Any]
     schema: str | Sequence[str] = ()
-    """For SQLite."""
+    """For SQLite: scripts, each run once, in order. One that was run is never changed; a further one is added."""
     postgres: str | Sequence[str] = ()
+    """For PostgreSQL, likewise."""
     database: Database | None = None
     """None: an SQLite file of the service's name, where the settings place files."""
     variable: str = ""
@@ -129,8 +131,10 @@ async def open_worker(
 ) -> AsyncIterator[Worker]:
     """Start a process for sagas, stop it gracefully at the end. What is down at the start is waited for.
 
+    Configures structlog where the program has not: warnings and errors go to stderr, without values of variables.
     Raises SettingsError (what waiting will not mend), DefinitionError (a definition changed without a new version).
     """
+    configure_unless_done(settings)
     if role != "all":
         check_shared(settings)
     async with AsyncExitStack() as stack:
@@ -190,6 +194,7 @@ async def open_participants(settings: Settings, hosted: Sequence[Embedded]) -> A
 
     Raises SettingsError: what waiting will not mend.
     """
+    configure_unless_done(settings)
     check_shared(settings, store=False)
     async with AsyncExitStack() as stack:
         outside, telemetry = _Outside(settings, stack), Telemetry()
@@ -349,7 +354,8 @@ class _Outside:
         service = embedded.participant.service
         database = embedded.database or participant_file(self._settings, service)
         store: ParticipantStore[Any]
-        with blamed_on(embedded.variable or self._settings.variables["data_dir"]):
+        named = embedded.variable or self._settings.variables["data_dir"]
+        with blamed_on(named), blamed_on(f"participant {service}"):
             if isinstance(database, Server):
                 from unwind.stores.postgres.barrier import PostgresParticipantStore
 

@@ -19,7 +19,8 @@ def test_a_participants_file_that_is_no_database_is_told_in_one_line(tmp_path: P
     (tmp_path / f"{name}.db").write_bytes(b"no database" * 1000)
     result = run("serve", UNWIND_DATA_DIR=str(tmp_path), SERVER_PORT="0")
     assert (result.returncode, result.stdout) == (2, "")
-    told = f"order-saga: UNWIND_DATA_DIR: {tmp_path}/{name}.db cannot be used as a database: file is not a database\n"
+    file = f"{tmp_path}/{name}.db cannot be used as a database: file is not a database\n"
+    told = f"order-saga: UNWIND_DATA_DIR: participant {name}: {file}"
     assert result.stderr == told
 
 

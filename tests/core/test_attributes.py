@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_the_caller_s_to_hear_and_nothing_begins(kind: type
 def test_what_raises_is_the_caller_s_to_hear_and_nothing_begins() -> None:
     decision = started(found_by(it=Attribute(str, lambda trip: trip.codes[7])))
     assert (decision.events, decision.verdict) == ((), "author_error")
-    assert decision.reason == "attribute 'it' raised IndexError: tuple index out of range"
+    assert decision.reason == "saga trip: attribute 'it' raised IndexError: tuple index out of range"
 
 
 def test_they_are_asked_for_once() -> None:

@@ -26,7 +26,7 @@ from unwind.core.messages import Moment, Start
 from unwind.core.pending import due
 from unwind.core.saga import Saga
 from unwind.core.state import NEW
-from unwind.core.steps import Command, Fail, Outcome
+from unwind.core.steps import Command, CommandStep, Fail, Kind, Outcome
 from unwind.testing.scenario import START, Scenario, cancel, ok, refused, resume, undone
 
 CAP = 300
@@ -47,6 +47,14 @@ class Nameless(Command, frozen=True, tag="agency"):
 
 class Unsendable(Command, frozen=True, tag="agency.fail"):
     what: object
+
+
+class Mistyped(Command, frozen=True, tag="agency.stay"):
+    nights: int
+
+
+class Unreadable(Command, frozen=True, tag="agency.choose"):
+    what: Noted | Trip
 
 
 class Fickle:
@@ -73,7 +81,17 @@ def blocked(scenario: Scenario[Trip]) -> SagaBlocked:
     return event
 
 
-BAD_COMMANDS = [ValueError("oops"), None, "book it", Untagged(), Nameless(), Unsendable(object), Unsendable("\ud800")]
+BAD_COMMANDS = [
+    ValueError("oops"),
+    None,
+    "book it",
+    Untagged(),
+    Nameless(),
+    Unsendable(object),
+    Unsendable("\ud800"),
+    Mistyped("three"),  # type: ignore[arg-type]
+    Unreadable(Trip()),
+]
 
 
 @pytest.mark.parametrize("wrong", BAD_COMMANDS, ids=repr)
@@ -101,6 +119,14 @@ def test_a_wrong_undo_blocks_and_holds_back_the_undos_before_it(wrong: object) -
     scenario.when(resume()).then(events=[SagaResumed, UndoStarted], effects=["hotel/undo"], status="compensating")
 
 
+def test_a_command_that_does_not_fit_its_own_type_is_told_by_command_and_field() -> None:
+    wrong = Fickle(Mistyped("three"), None)  # type: ignore[arg-type]
+    scenario = Scenario(trip(booking("hotel", execute=function(wrong)))).given(Trip())
+    assert blocked(scenario).reason == (
+        "hotel.execute made a Mistyped that does not fit its own type: Expected `int`, got `str` - at `$.nights`"
+    )
+
+
 BAD_GUARDS = [KeyError("x"), UnprintableError(), RecursionError(), None, True, "maybe", Fail]
 
 
@@ -118,6 +144,8 @@ def test_a_saga_blocked_by_its_author_can_be_cancelled() -> None:
     scenario = Scenario(trip(booking("flight", verdict=ValueError("oops")))).given(Trip()).when(cancel())
     scenario.then(events=[CompensationStarted, SagaCompensated], status="compensated")
 
+
+ENCODING = "encoding the context"
 
 BAD_CONTEXTS = [
     ValueError("oops"),
@@ -139,7 +167,7 @@ def test_a_wrong_mapping_blocks_and_is_asked_again_with_the_reply_that_comes_aga
     fickle = Fickle(wrong, Trip(codes=("f",)))
     scenario = Scenario(trip(booking("flight", succeeded=function(fickle)))).given(Trip()).when(ok("flight", BOOKED))
     scenario.then(events=[SagaBlocked], effects=["flight/do"], context=Trip())
-    assert blocked(scenario).reason.startswith("flight")
+    assert blocked(scenario).reason.startswith(("flight.succeeded", "the context that `succeeded` returned", ENCODING))
     scenario.when(ok("flight", BOOKED)).nothing_happened()
     scenario.at(CAP).nothing_happened().then(effects=["flight/do"])
     fickle.is_mended = True
@@ -153,7 +181,23 @@ def test_a_step_blocked_by_its_mapping_can_still_be_refused() -> None:
 
 def test_a_reply_of_the_wrong_shape_blocks() -> None:
     scenario = Scenario(trip()).given(Trip()).when(ok("flight", {"kode": "x"}))
-    assert "its reply raised" in blocked(scenario).reason
+    assert blocked(scenario).reason.startswith("its reply raised")
+
+
+def test_a_reply_to_a_step_that_declares_none_is_told_as_that() -> None:
+    class Walk(CommandStep[Trip, None]):
+        name = "walk"
+        kind = Kind.PIVOT
+
+        def execute(self, context: Trip) -> Command:
+            return Booking.execute(booking("walk"), context)
+
+        def succeeded(self, context: Trip, reply: None) -> Trip:
+            return context
+
+    scenario = Scenario(trip(Walk())).given(Trip())
+    scenario.when(ok("walk", BOOKED))
+    assert blocked(scenario).reason.startswith("it got a reply, and declares that it gets none: in place of None write")
 
 
 @pytest.mark.parametrize("wrong", BAD_CONTEXTS, ids=repr)
@@ -161,7 +205,7 @@ def test_a_step_that_records_wrongly_blocks_before_it_is_started(wrong: object) 
     fickle = Fickle(wrong, Outcome(Trip()))
     scenario = Scenario(trip(booking("flight"), diary("page", record=function(fickle)))).given(Trip())
     scenario.when(ok("flight", BOOKED)).then(events=[StepDone, SagaBlocked], records=[])
-    assert blocked(scenario).reason.startswith("page")
+    assert blocked(scenario).reason.startswith(("page.record", "the context that `record` returned", ENCODING))
     fickle.is_mended = True
     scenario.at(CAP).then(status="completed")
 
@@ -194,14 +238,14 @@ def test_wrong_records_at_the_end_block_the_end_only(wrong: object) -> None:
 def test_wrong_records_at_the_start_refuse_the_start(wrong: object) -> None:
     answer = begin(trip(on_started=Fickle(wrong, [])), b"{}")
     assert (answer.state, answer.events, answer.verdict) == (NEW, (), "author_error")
-    assert answer.reason.startswith("on_started")
+    assert answer.reason.startswith("saga trip: on_started")
 
 
 @pytest.mark.parametrize("context", [b"null", b"[]", b'{"traveller":5}', b"{", b'{"traveller":"\xff"}'])
 def test_a_context_of_the_wrong_shape_refuses_the_start(context: bytes) -> None:
     answer = begin(trip(), context)
     assert (answer.state, answer.verdict) == (NEW, "author_error")
-    assert answer.reason.startswith("the context raised")
+    assert answer.reason.startswith("saga trip: the context raised")
 
 
 def begin(saga: Saga[Trip], context: bytes) -> Decision:

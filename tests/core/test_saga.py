@@ -48,6 +48,15 @@ WRONG_STEPS: list[tuple[Callable[[], Any], str]] = [
     (lambda: booking("walk", timeout=ZERO), "timeout is 0:00:00; give a positive duration"),
     (lambda: booking("walk", timeout=AGES), "at most 3650 days"),
     (lambda: booking("walk", undo_timeout=-AGES), "undo_timeout is"),
+    (lambda: booking("walk", timeout=5), "timeout is 5; give a timedelta"),
+    (lambda: booking("walk", undo_timeout=None), "undo_timeout is None; give a timedelta"),
+    (lambda: booking("walk", resend=5), "resend is 5; give a timedelta"),
+    (lambda: errand("walk", lease=5), "lease is 5; give a timedelta"),
+    (lambda: booking("walk", retry=3), "retry is 3; give a Retry, e.g. Retry.exponential(attempts=3)"),
+    (lambda: booking("walk", undo_retry=None), "undo_retry is None; give a Retry"),
+    (lambda: booking("walk", retry=Retry("3")), "Expected `int`, got `str` - at `$.attempts`"),  # type: ignore[arg-type]
+    (lambda: errand("walk", run=lambda *_: None), "`run` is not async; declare it `async def run`"),
+    (lambda: errand("walk", compensate=lambda *_: None), "`compensate` is not async"),
     (lambda: booking("walk", resend=ZERO), "resend is 0:00:00; it must lie between 0 and the timeout"),
     (lambda: booking("walk", resend=timedelta(seconds=30)), "resend is"),
     (lambda: errand("walk", lease=ZERO), "lease is 0:00:00"),
@@ -102,6 +111,7 @@ def test_steps_in_a_wrong_order_are_refused(steps: list[Any], mend: str) -> None
         ({"version": 0}, "version is 0; number versions from 1"),
         ({"deadline": ZERO}, "deadline is 0:00:00; give a positive duration"),
         ({"deadline": AGES}, "deadline is"),
+        ({"deadline": 5}, "saga trip: deadline is 5; give a timedelta"),
         ({"context": object}, "cannot be stored as JSON"),
     ],
 )
@@ -250,6 +260,19 @@ def test_policies_read_as_they_are_written() -> None:
     assert [Retry.fixed(3, second).delay(n, 0.9) for n in (1, 2)] == [1_000_000, 1_000_000]
     grows = Retry.exponential(5, second, cap=3 * second, spread=0)
     assert [grows.delay(n, 0.0) for n in (1, 2, 3, 4)] == [1_000_000, 2_000_000, 3_000_000, 3_000_000]
+
+
+@pytest.mark.parametrize(
+    ("make", "mend"),
+    [
+        (lambda: Retry.fixed(2, 1), "Retry.fixed: delay is 1; give a timedelta"),  # type: ignore[arg-type]
+        (lambda: Retry.exponential(2, initial=1), "Retry.exponential: initial is 1; give"),  # type: ignore[arg-type]
+        (lambda: Retry.exponential(2, cap=1.5), "Retry.exponential: cap is 1.5; give"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_policy_of_what_is_no_duration_is_refused(make: Callable[[], Retry], mend: str) -> None:
+    with pytest.raises(DefinitionError, match=mend):
+        make()
 
 
 def test_a_fixed_delay_is_never_cut_short() -> None:

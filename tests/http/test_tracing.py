@@ -116,13 +116,14 @@ from order_saga.main import application
 from unwind import bootstrap
 from unwind.cli import read_settings
 from unwind.buses.memory import MemoryBus
+from unwind.runtime.journal import Journal
 import httpx
 
 async def main():
     async with bootstrap.open_worker(read_settings({{"UNWIND_DATA_DIR": sys.argv[1]}}), [order_saga]) as worker:
         assert worker.tracing is None
         assert type(worker.engine.loop._dispatcher._bus) is MemoryBus
-        assert worker.engine.telemetry.hear == []
+        assert [type(saw.__self__) for saw in worker.engine.telemetry.hear] == [Journal]
     async with application(read_settings({{"UNWIND_DATA_DIR": sys.argv[1]}})) as served:
         assert served.app._serve is served.app.inner
         transport = httpx.ASGITransport(served.app)

@@ -425,7 +425,7 @@ async def test_each_script_of_the_schema_runs_once_in_order(postgres_url: str) -
     ("before", "now", "what"),
     [
         pytest.param([LEDGER, "select 1"], [LEDGER], "schema 2, this program knows 1", id="a newer program"),
-        pytest.param([LEDGER], [ONCE], "script 1 of the schema is another than was run here", id="another script"),
+        pytest.param([LEDGER], [ONCE], "script 1 of the tables was changed after it was run", id="another script"),
         pytest.param([], [LEDGER, "create nonsense"], 'script 2 .*syntax error at or near "nonsense"', id="a mistake"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,11 +119,35 @@ async def test_each_script_of_the_schema_runs_once_in_order(tmp_path: Path) -> N
 
 async def test_a_script_that_fails_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file.db"
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(SettingsError, match=r"file\.db.*script 1 of the tables: near \"nonsense\".*nothing of it"):
         await SQLiteParticipantStore.open(path, "CREATE TABLE stock (product TEXT); CREATE nonsense")
     store = await SQLiteParticipantStore.open(path, "CREATE TABLE stock (product TEXT)")
     assert await store.read(lambda tx: tx.execute("SELECT * FROM stock").fetchall()) == []
     await store.close()
+
+
+@pytest.mark.parametrize("changed", ["CREATE TABLE ledger (entry TEXT, more TEXT)", "CREATE nonsense"])
+async def test_a_script_that_was_changed_after_it_was_run_is_refused(tmp_path: Path, changed: str) -> None:
+    path = tmp_path / "file.db"
+    await (await SQLiteParticipantStore.open(path, [LEDGER, "CREATE TABLE stock (product TEXT)"])).close()
+    with pytest.raises(SettingsError, match=r"script 1 of the tables was changed .* add a further script"):
+        await SQLiteParticipantStore.open(path, [changed, "CREATE TABLE stock (product TEXT)"])
+    with pytest.raises(SettingsError, match=r"script 2 of the tables was changed"):
+        await SQLiteParticipantStore.open(path, [LEDGER, changed, "CREATE TABLE more (x)"])
+    await (await SQLiteParticipantStore.open(path, [LEDGER, "CREATE TABLE stock (product TEXT)"])).close()
+
+
+async def test_a_file_from_before_scripts_were_hashed_takes_those_it_is_opened_with(tmp_path: Path) -> None:
+    path = tmp_path / "file.db"
+    await (await SQLiteParticipantStore.open(path, [LEDGER, "CREATE TABLE stock (product TEXT)"])).close()
+    with closing(sqlite3.connect(path)) as before:
+        before.execute("DROP TABLE barrier_scripts")
+    with pytest.raises(SettingsError, match=r"schema 2.*knows 1"):
+        await SQLiteParticipantStore.open(path, "CREATE TABLE other (x)")
+    reworded = ["CREATE TABLE ledger (entry)", "CREATE TABLE stock (product)"]
+    await (await SQLiteParticipantStore.open(path, [*reworded, "CREATE TABLE newer (x)"])).close()
+    with pytest.raises(SettingsError, match=r"script 1 of the tables was changed"):
+        await SQLiteParticipantStore.open(path, [LEDGER, reworded[1], "CREATE TABLE newer (x)"])
 
 
 async def test_a_file_of_a_newer_program_is_refused(tmp_path: Path) -> None:

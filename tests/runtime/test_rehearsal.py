@@ -315,4 +315,4 @@ def test_a_start_that_is_refused_by_its_author_is_a_warning() -> None:
         raise LookupError(context.traveller)
 
     [finding] = from_start(trip(on_started=begun)).findings
-    assert finding.reason == "could not rehearse: on_started raised LookupError: invented"
+    assert finding.reason == "could not rehearse: saga trip: on_started raised LookupError: invented"

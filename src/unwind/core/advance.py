@@ -122,7 +122,7 @@ def _begin(draft: Draft, plan: StepPlan) -> None:
     if plan.shape == "record":
         question = f"{plan.name}.record"
         outcome = checked_outcome(question, ask(question, plan.step.record, context))
-        changed = encoded_context(draft.saga, plan, draft.state.context, outcome.context)
+        changed = encoded_context(draft.saga, "record", draft.state.context, outcome.context)
         draft.emit(e.StepStarted(draft.at, plan.name, attempt, None, pivot))
         draft.emit(e.StepDone(draft.at, plan.name, 1, m.NULL, changed))
         draft.record(outcome.records)
@@ -290,4 +290,4 @@ def _checked(draft: Draft, plan: StepPlan, given: object) -> tuple[Raw, Sequence
     if isinstance(given, Refusal):
         raise AuthorError(f"{question} gave a refusal; only a signal may say no there")
     outcome = checked_outcome(question, given if isinstance(given, Outcome) else Outcome(given))
-    return encoded_context(draft.saga, plan, draft.state.context, outcome.context), outcome.records
+    return encoded_context(draft.saga, "succeeded", draft.state.context, outcome.context), outcome.records

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from types import NoneType
 from typing import Any, TypeVar
 
 import msgspec
@@ -58,7 +59,20 @@ def command_call(question: str, command: object) -> CommandCall:
     service, _, name = tag.partition(".") if isinstance(tag, str) else ("", "", "")
     if not service or not name:
         raise AuthorError(f'{question} returned {type(command).__name__}; give its class tag="service.name"')
-    return CommandCall(service, str(tag), Raw(ask(question, _encode, command)))
+    payload = ask(question, _encode, command)
+    try:
+        _decoder_of(type(command))(payload)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise AuthorError(
+            f"{question} made a {type(command).__name__} that does not fit its own type: {error}"
+        ) from error
+    return CommandCall(service, str(tag), Raw(payload))
+
+
+@cache
+def _decoder_of(command: type[Command]) -> Callable[[bytes], Command]:
+    """Nobody checks a struct when it is made; what its participant cannot read would only be set aside, ever again."""
+    return msgspec.json.Decoder(command).decode
 
 
 MAX_KEY = 100
@@ -128,12 +142,12 @@ def attributes_of(saga: Saga[C], context: C) -> dict[str, Value] | None:
     return found or None
 
 
-def encoded_context(saga: Saga[Any], plan: StepPlan, before: Raw, context: object) -> Raw:
-    """The new context as stored, or null when it is the old one."""
-    encoded = Raw(ask(f"{plan.name}: encoding the context", _encode, context))
+def encoded_context(saga: Saga[Any], method: str, before: Raw, context: object) -> Raw:
+    """The new context as stored, or null when it is the old one. `method` is the step's that returned it."""
+    encoded = Raw(ask(f"encoding the context that `{method}` returned", _encode, context))
     if encoded == before:
         return NULL
-    ask(f"{plan.name}: the context it returned", saga.decode_context, encoded)
+    ask(f"the context that `{method}` returned", saga.decode_context, encoded)
     return encoded
 
 
@@ -179,4 +193,12 @@ def opening_of(plan: StepPlan, context: object) -> CommandCall:
 
 def decoded_reply(plan: StepPlan, payload: Raw) -> Any:
     """A reply as the type that the step declares."""
-    return ask(f"{plan.name}: its reply", plan.decode_reply, payload)
+    try:
+        return ask("its reply", plan.decode_reply, payload)
+    except AuthorError as error:
+        if plan.reply_type is not NoneType:
+            raise
+        raise AuthorError(
+            "it got a reply, and declares that it gets none: in place of None write the reply's type, "
+            "as in ActionStep[Trip, Booked]"
+        ) from error

@@ -97,7 +97,7 @@ def _start(draft: Draft, start: m.Start) -> Decision:
             opening = checked_records("on_started", ask("on_started", saga.on_started, context))
         attributes = _attributes(saga, context, start) if saga.attributes else None
     except AuthorError as error:
-        return Decision(draft.state, verdict="author_error", reason=error.reason)
+        return Decision(draft.state, verdict="author_error", reason=f"saga {saga.name}: {error.reason}")
     draft.emit(_started(draft, start, attributes))
     if opening:
         draft.record(opening)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -142,15 +143,9 @@ def plan_step(saga: str, place: Place) -> StepPlan:
         raise DefinitionError(f"{where}: define `{method}`")
     _check_policies(where, step)
     timeout, undo_timeout = micros(step.timeout), micros(step.undo_timeout)
-    resend, lease = 0, 0
-    if isinstance(step, CommandStep):
-        resend = min(timeout // 3, 5 * SECOND) if step.resend is None else micros(step.resend)
-        if not 0 < resend < timeout:
-            raise DefinitionError(f"{where}: resend is {step.resend}; it must lie between 0 and the timeout")
-    if isinstance(step, SagaStep):
-        check_duration(where, "resend", step.resend)
-        resend = micros(step.resend)
+    lease = 0
     if isinstance(step, ActionStep):
+        _check_async(where, step)
         check_duration(where, "lease", step.lease)
         lease = micros(step.lease)
     duration = _duration(where, step) if isinstance(step, SleepStep) else None
@@ -175,7 +170,7 @@ def plan_step(saga: str, place: Place) -> StepPlan:
         retry=step.retry,
         undo_timeout=undo_timeout,
         undo_retry=step.undo_retry,
-        resend=resend,
+        resend=_resend(where, step, timeout),
         lease=lease,
         duration=duration,
         on_timeout=step.on_timeout if isinstance(step, SignalStep) else "",
@@ -184,6 +179,21 @@ def plan_step(saga: str, place: Place) -> StepPlan:
         before=place.before,
         each=place.each,
     )
+
+
+def _resend(where: str, step: Step[Any, Any], timeout: int) -> int:
+    if isinstance(step, SagaStep):
+        check_duration(where, "resend", step.resend)
+        return micros(step.resend)
+    if not isinstance(step, CommandStep):
+        return 0
+    if step.resend is None:
+        return min(timeout // 3, 5 * SECOND)
+    _check_timedelta(where, "resend", step.resend)
+    resend = micros(step.resend)
+    if not 0 < resend < timeout:
+        raise DefinitionError(f"{where}: resend is {step.resend}; it must lie between 0 and the timeout")
+    return resend
 
 
 def _duration(where: str, step: SleepStep[Any]) -> int | None:
@@ -196,21 +206,43 @@ def _duration(where: str, step: SleepStep[Any]) -> int | None:
 
 
 def check_duration(where: str, label: str, duration: timedelta) -> None:
-    """Raises DefinitionError unless the duration is positive and bounded."""
+    """Raises DefinitionError unless it is a duration, positive and bounded."""
+    _check_timedelta(where, label, duration)
     if not timedelta(0) < duration <= MAX_DURATION:
         longest = MAX_DURATION.days
         raise DefinitionError(f"{where}: {label} is {duration}; give a positive duration of at most {longest} days")
 
 
+def _check_timedelta(where: str, label: str, duration: object) -> None:
+    if not isinstance(duration, timedelta):
+        raise DefinitionError(f"{where}: {label} is {duration!r}; give a timedelta, e.g. timedelta(seconds=30)")
+
+
+def _check_retry(where: str, label: str, retry: object) -> None:
+    if not isinstance(retry, Retry):
+        raise DefinitionError(f"{where}: {label} is {retry!r}; give a Retry, e.g. Retry.exponential(attempts=3)")
+    try:
+        msgspec.convert(msgspec.to_builtins(retry), Retry)
+    except msgspec.ValidationError as error:
+        raise DefinitionError(f"{where}: {label} is {retry!r}: {error}") from error
+    if not 1 <= retry.attempts <= MAX_ATTEMPTS:
+        raise DefinitionError(f"{where}: {label} has {retry.attempts} attempts; allowed are 1 to {MAX_ATTEMPTS}")
+    if retry.initial < 0 or not 1 <= retry.factor <= MAX_FACTOR or not 0 <= retry.spread <= 1:
+        raise DefinitionError(
+            f"{where}: {label} needs a delay ≥ 0, a factor from 1 to {MAX_FACTOR} and a spread between 0 and 1"
+        )
+    if not 0 < retry.cap <= micros(MAX_DURATION):
+        raise DefinitionError(f"{where}: {label} needs a cap > 0 and of at most {MAX_DURATION.days} days")
+
+
+def _check_async(where: str, step: ActionStep[Any, Any]) -> None:
+    for method in ("run", "compensate"):
+        if not iscoroutinefunction(getattr(step, method)):
+            raise DefinitionError(f"{where}: `{method}` is not async; declare it `async def {method}`")
+
+
 def _check_policies(where: str, step: Step[Any, Any]) -> None:
-    for label, duration in (("timeout", step.timeout), ("undo_timeout", step.undo_timeout)):
-        check_duration(where, label, duration)
-    for label, retry in (("retry", step.retry), ("undo_retry", step.undo_retry)):
-        if not 1 <= retry.attempts <= MAX_ATTEMPTS:
-            raise DefinitionError(f"{where}: {label} has {retry.attempts} attempts; allowed are 1 to {MAX_ATTEMPTS}")
-        if retry.initial < 0 or not 1 <= retry.factor <= MAX_FACTOR or not 0 <= retry.spread <= 1:
-            raise DefinitionError(
-                f"{where}: {label} needs a delay ≥ 0, a factor from 1 to {MAX_FACTOR} and a spread between 0 and 1"
-            )
-        if not 0 < retry.cap <= micros(MAX_DURATION):
-            raise DefinitionError(f"{where}: {label} needs a cap > 0 and of at most {MAX_DURATION.days} days")
+    check_duration(where, "timeout", step.timeout)
+    check_duration(where, "undo_timeout", step.undo_timeout)
+    _check_retry(where, "retry", step.retry)
+    _check_retry(where, "undo_retry", step.undo_retry)

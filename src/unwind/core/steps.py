@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from msgspec import Struct
 
 from unwind.core.events import Record
+from unwind.errors import DefinitionError
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -18,6 +19,13 @@ SECOND = 1_000_000
 def micros(duration: timedelta) -> int:
     """A duration in whole microseconds."""
     return (duration.days * 86_400 + duration.seconds) * SECOND + duration.microseconds
+
+
+def _delay(policy: str, label: str, delay: object) -> int:
+    """What an author gave for it, before there is a step that could be named."""
+    if not isinstance(delay, timedelta):
+        raise DefinitionError(f"Retry.{policy}: {label} is {delay!r}; give a timedelta, e.g. timedelta(seconds=1)")
+    return micros(delay)
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,8 +70,9 @@ class Retry(Struct, frozen=True):
 
     @staticmethod
     def fixed(attempts: int, delay: timedelta) -> "Retry":
-        """The same delay before each further attempt."""
-        return Retry(attempts, micros(delay), cap=max(micros(delay), Retry().cap))
+        """The same delay before each further attempt. Raises DefinitionError for what is no timedelta."""
+        each = _delay("fixed", "delay", delay)
+        return Retry(attempts, each, cap=max(each, Retry().cap))
 
     @staticmethod
     def exponential(
@@ -73,8 +82,12 @@ class Retry(Struct, frozen=True):
         cap: timedelta = timedelta(minutes=5),
         spread: float = 0.2,
     ) -> "Retry":
-        """Delays that grow by `factor` up to `cap`, each shortened at random by up to `spread` of itself."""
-        return Retry(attempts, micros(initial), factor, micros(cap), spread)
+        """Delays that grow by `factor` up to `cap`, each shortened at random by up to `spread` of itself.
+
+        Raises DefinitionError for what is no timedelta.
+        """
+        first, longest = _delay("exponential", "initial", initial), _delay("exponential", "cap", cap)
+        return Retry(attempts, first, factor, longest, spread)
 
     def delay(self, attempt: int, jitter: float) -> int:
         """Microseconds between the failure of attempt `attempt` (from 1) and the next; `jitter` is in [0, 1)."""

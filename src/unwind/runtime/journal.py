@@ -87,11 +87,7 @@ def _details(event: Event) -> dict[str, object]:
 
 
 def journalled() -> Telemetry:
-    """What a process counts, with the lines of its sagas where logging was set up.
-
-    Else whoever embeds this would have them among its output.
-    """
+    """What a process counts, with the lines of its sagas."""
     telemetry = Telemetry()
-    if structlog.is_configured():
-        telemetry.hear.append(Journal().saw)
+    telemetry.hear.append(Journal().saw)
     return telemetry

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +12,7 @@ from unwind.core.barrier import Answer
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantTransaction
 from unwind.stores.postgres.connections import LOST, Pool, connect, place_of, translated
+from unwind.stores.scripts import check_known, check_unchanged, marks_of
 from unwind.stores.statements import read_statements
 
 R = TypeVar("R")
@@ -164,7 +164,7 @@ class PostgresTransaction:
 
 async def _make_tables(connection: asyncpg.Connection, scripts: Sequence[str]) -> None:
     """Only who finds something missing needs the right to make it."""
-    marks = [sha256(script.encode()).hexdigest() for script in scripts]
+    marks = marks_of(scripts)
     if await connection.fetchval(SQL["has_journal"]) and await _ran(connection, marks) == len(marks):
         return
     async with connection.transaction():
@@ -176,21 +176,13 @@ async def _make_tables(connection: asyncpg.Connection, scripts: Sequence[str]) -
             except LOST:
                 raise
             except asyncpg.PostgresError as error:
-                raise SettingsError(f"script {number + 1} of the schema: {error}; nothing of it was kept") from error
+                raise SettingsError(f"script {number + 1} of the tables: {error}; nothing of it was kept") from error
             await connection.execute(SQL["note"], number + 1, marks[number])
 
 
 async def _ran(connection: asyncpg.Connection, marks: Sequence[str]) -> int:
     """How many scripts have been run here. Raises SettingsError when they were others."""
     ran = [mark for [mark] in await connection.fetch(SQL["ran"])]
-    if len(ran) > len(marks):
-        raise SettingsError(
-            f"it has schema {len(ran)}, this program knows {len(marks)}; start the program that last used it"
-        )
-    for number, (there, here) in enumerate(zip(ran, marks, strict=False), 1):
-        if there != here:
-            raise SettingsError(
-                f"script {number} of the schema is another than was run here; scripts are only ever added, and each "
-                "participant needs a database of its own"
-            )
+    check_known(len(ran), len(marks))
+    check_unchanged(ran, marks)
     return len(ran)

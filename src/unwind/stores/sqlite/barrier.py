@@ -16,6 +16,7 @@ from unwind.core.barrier import Answer
 from unwind.errors import SettingsError, UnavailableError
 from unwind.ports import ParticipantTransaction
 from unwind.stores.inline import run_inline
+from unwind.stores.scripts import check_known, check_unchanged, marks_of
 from unwind.stores.sqlite.connections import BUSY_TIMEOUT, WRITER, blamed_on
 from unwind.stores.sqlite.guard import hold_file
 from unwind.stores.statements import read_statements
@@ -45,7 +46,8 @@ class SQLiteParticipantStore:
     async def open(cls, path: str | Path, schema: str | Sequence[str] = ()) -> "SQLiteParticipantStore":
         """Open the file, and bring it to the newest `schema`: SQL scripts, each run once, in order, never changed.
 
-        Raises SettingsError when the file cannot be used, another process writes it, or it is of a newer program.
+        Raises SettingsError when the file cannot be used, another process writes it, or it is of a newer program;
+        also when a script fails, or was changed after it was run.
         """
         scripts = [schema] if isinstance(schema, str) else schema
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"participant {Path(path).name}")
@@ -98,20 +100,25 @@ class _Database:
                 for pragma in (*WRITER, "pragma foreign_keys = on"):
                     self.connection.execute(pragma)
                 self.connection.execute(SQL["schema"])
-            self._migrate(path, scripts)
+                self.connection.execute(SQL["journal"])
+                self._migrate(scripts)
             undo.pop_all()
         self.connection.set_authorizer(self._authorize)
 
-    def _migrate(self, path: Path, scripts: Sequence[str]) -> None:
-        connection = self.connection
+    def _migrate(self, scripts: Sequence[str]) -> None:
+        connection, marks = self.connection, marks_of(scripts)
         done: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if done > len(scripts):
-            raise SettingsError(
-                f"{path} has schema {done}, this program knows {len(scripts)}; start the program that last used it"
-            )
-        for number, script in enumerate(scripts[done:], done + 1):
+        check_known(done, len(scripts))
+        # A file from before there were hashes takes those of the scripts that it is opened with.
+        connection.executemany(SQL["note"], enumerate(marks[:done], 1))
+        check_unchanged([mark for [mark] in connection.execute(SQL["ran"])], marks)
+        for number, (script, mark) in enumerate(zip(scripts[done:], marks[done:], strict=True), done + 1):
             try:
-                connection.executescript(f"{BEGIN};\n{script}\n;PRAGMA user_version = {number};\n{COMMIT}")
+                connection.executescript(f"{BEGIN};\n{script}\n;PRAGMA user_version = {number}")
+                connection.execute(SQL["note"], (number, mark))
+                connection.execute(COMMIT)
+            except sqlite3.Error as error:
+                raise SettingsError(f"script {number} of the tables: {error}; nothing of it was kept") from error
             finally:
                 self._rollback()
 

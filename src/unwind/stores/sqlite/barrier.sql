@@ -8,6 +8,18 @@ CREATE TABLE IF NOT EXISTS barrier (
     recorded_at INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
 ) WITHOUT ROWID
 
+-- name: journal
+CREATE TABLE IF NOT EXISTS barrier_scripts (
+    number INTEGER PRIMARY KEY NOT NULL,
+    sha256 TEXT NOT NULL
+)
+
+-- name: ran
+SELECT sha256 FROM barrier_scripts ORDER BY number
+
+-- name: note
+INSERT OR IGNORE INTO barrier_scripts (number, sha256) VALUES (?, ?)
+
 -- name: lookup
 SELECT effect_id, outcome, name, reply, reason
 FROM barrier
