@@ -130,7 +130,9 @@ async def service_only(settings: Settings, service: Embedded) -> AsyncIterator[S
     from unwind.http import create_watch_app  # noqa: PLC0415
 
     async with open_participants(settings, [service]) as hosted:
-        yield Served(create_watch_app(hosted.checks, hosted.telemetry), hosted.service.failed, READINESS)
+        watch = create_watch_app(hosted.checks, hosted.telemetry)
+        # Without its variable it is a file, also beside an engine on a server: whoever starts it is to see that.
+        yield Served(watch, hosted.service.failed, READINESS, database=database_of(service, settings))
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
