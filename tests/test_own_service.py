@@ -3,21 +3,25 @@
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Program, Server, clean, ready
 from tests.eventually import eventually
 from tests.test_readme import answers, requests
+from typer.testing import CliRunner
+
+from unwind.cli.main import app as unwind
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "examples" / "own_service"
 README = (FOLDER / "README.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    data = tmp_path_factory.mktemp("rentals")
+@contextmanager
+def running(data: Path) -> Iterator[Server]:
+    """The example with its data there; told to stop at the end."""
     environment = clean(SERVER_PORT="0", UNWIND_DATA_DIR=str(data))
     with Program([sys.executable, str(FOLDER / "own_service.py")], environment, data) as process:
         try:
@@ -26,6 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 assert server.stop()[0] == 0
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("rentals")) as server:
+        yield server
 
 
 def sent(server: Server, commands: str) -> str:
@@ -71,6 +81,16 @@ def test_its_route_is_documented_with_its_scope(server: Server) -> None:
     document = server.http.get("/schema/openapi.json").json()
     assert {"bearer": ["start"]} in document["paths"]["/api/v1/rentals"]["post"]["security"]
     assert {"/api/v1/keys", "/api/v1/sagas/bulk", "/api/v1/dead-letters", "/api/v1/workers"} <= document["paths"].keys()
+
+
+def test_with_a_key_it_answers_nobody_without_one(tmp_path: Path) -> None:
+    create = ["keys", "create", "--name", "ada", "--scope", "start"]
+    made = CliRunner().invoke(unwind, create, env=clean(UNWIND_DATA_DIR=str(tmp_path)))
+    with running(tmp_path) as server:
+        asked = {"rider": "Ada", "days": 2}
+        assert server.http.post("/api/v1/rentals", json=asked).status_code == 401
+        key = {"X-API-Key": made.stdout.strip()}
+        assert server.http.post("/api/v1/rentals", json=asked, headers=key).status_code == 202
 
 
 def test_it_is_found() -> None:
