@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-int test-browser test-slow core-coverage simulate walk mutants chaos bench lint fmt audit docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
+.PHONY: help run test test-int test-browser test-slow core-coverage simulate walk mutants chaos bench lint fmt audit servers docker-up docker-down migrate-up migrate-down migrate-status migrate-create lock upgrade clean run-env dev-env
 
 help: ## Show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint: dev-env ## Check style, format, types and who imports whom
 fmt: dev-env ## Format, and fix what can be fixed
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+servers: dev-env ## Start PostgreSQL, NATS and Valkey (Redis) without Docker, for several processes; Ctrl-C ends them and their data
+	@exec $(BIN)/python -m tests.servers
 
 docker-up: ## Start PostgreSQL, NATS, Redis, Prometheus and Grafana in Docker; PROFILE=app: the application too
 	@tools/compose.sh $(if $(PROFILE),--profile $(PROFILE)) up --detach --build --wait $(ARGS)

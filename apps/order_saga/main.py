@@ -23,6 +23,7 @@ from unwind.cli import (
     Format,
     Served,
     Settings,
+    answering,
     complain,
     draw,
     examine_and_tell,
@@ -79,34 +80,23 @@ def _answering(worker: Worker) -> Served:
     from order_saga.order_form import ORDER_LINKS, ORDER_TEMPLATES, order_pages  # noqa: PLC0415
     from order_saga.order_page import order_of  # noqa: PLC0415
     from unwind.dashboard import Dashboard  # noqa: PLC0415
-    from unwind.http import About, create_app  # noqa: PLC0415
+    from unwind.http import About  # noqa: PLC0415
 
-    dashboard = Dashboard(
-        "Orders",
-        routes=order_pages,
-        links=ORDER_LINKS,
-        templates=ORDER_TEMPLATES,
-        related=order_of,
-        trace_url=worker.trace_url,
-    )
-    created = create_app(
+    return answering(
+        worker,
         About("Orders", version_of(PROGRAM), DESCRIPTION),
-        worker.engine,
-        worker.queries,
-        worker.checks,
         routes=order_routes,
         shows={order_saga.name: show_context},
         provide={"new_id": new_id},
-        limiter=worker.limiter,
-        bulk=worker.bulk,
-        keys=worker.keys,
-        bus=worker.bus,
-        roster=worker.roster,
-        pages=[dashboard.router],
-        tracing=worker.tracing,
+        dashboard=Dashboard(
+            "Orders",
+            routes=order_pages,
+            links=ORDER_LINKS,
+            templates=ORDER_TEMPLATES,
+            related=order_of,
+            trace_url=worker.trace_url,
+        ),
     )
-    page = "dashboard: {address}/, documentation: {address}/docs"
-    return Served(created, worker.service.failed, page, dashboard.stop)
 
 
 @asynccontextmanager
@@ -140,7 +130,9 @@ async def service_only(settings: Settings, service: Embedded) -> AsyncIterator[S
     from unwind.http import create_watch_app  # noqa: PLC0415
 
     async with open_participants(settings, [service]) as hosted:
-        yield Served(create_watch_app(hosted.checks, hosted.telemetry), hosted.service.failed, READINESS)
+        watch = create_watch_app(hosted.checks, hosted.telemetry)
+        # Without its variable it is a file, also beside an engine on a server: whoever starts it is to see that.
+        yield Served(watch, hosted.service.failed, READINESS, database=database_of(service, settings))
 
 
 # ------------------------------------------------------------------------------------------------------------- commands

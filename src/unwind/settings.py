@@ -98,6 +98,11 @@ Database = Path | Server
 """An SQLite file, or a database on a PostgreSQL server."""
 
 
+def name_of(database: Database) -> str:
+    """Its name, without secrets."""
+    return str(database) if isinstance(database, Path) else database.place
+
+
 class Redis(Struct, frozen=True):
     """Where Redis answers, and what it asks for."""
 

@@ -21,6 +21,7 @@ from unwind import access
 from unwind.cli.keys import keys as group
 from unwind.cli.main import app as unwind
 from unwind.http.keys import key_routes
+from unwind.stores.sqlite.guard import hold_file
 
 pytestmark = pytest.mark.integration  # the programs themselves, as processes
 
@@ -64,6 +65,16 @@ def test_a_key_is_shown_once_and_alone_on_stdout(path: Path) -> None:
         assert key_id in shown.stdout
         assert token not in shown.output
         assert access.digest_of(token) not in shown.output
+
+
+def test_while_another_process_writes_the_file_it_says_what_to_do(path: Path) -> None:
+    made(path)
+    with hold_file(path, (3, 40, 1)):
+        for command in (("create", "--name", "eve", "--scope", "read"), ("revoke", listed(path)[0]["id"])):
+            refused = keys(path, *command)
+            assert (refused.exit_code, refused.stdout) == (2, "")
+            assert "Stop the application, run this command again, then start it" in refused.stderr
+    assert [key["name"] for key in listed(path)] == ["ada"]
 
 
 def test_json_has_the_key_once_too(path: Path) -> None:

@@ -270,3 +270,14 @@ async def test_orders_sit_out_an_outage_that_is_longer_than_all_their_attempts(
             entries = http.get(f"{location}/history").json()["history"]
             assert [(entry["status"], entry["attempt"]) for entry in entries] == [("completed", 1)] * 4
         assert http.get("/api/v1/circuits").json()["hears_answers"] is False
+
+
+def test_a_service_says_on_which_database_it_is_when_it_is_ready(opened: Open, settings: Settings) -> None:
+    with opened(settings) as shop:
+        shop.start("payment")
+        told = shop.parts["payment"].announced
+        url = settings.get("PAYMENT_DATABASE_URL", "")
+        place = urlsplit(url).netloc.rpartition("@")[2] + urlsplit(url).path if url else "payment.db"
+        assert told.endswith(f"{place})\n")
+        assert "database: " in told
+        assert "postgres@" not in told

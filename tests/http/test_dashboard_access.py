@@ -200,4 +200,5 @@ async def test_the_log_in_leads_nowhere_else(house: tuple[Shop, dict[str, str]],
 async def test_without_keys_the_log_in_says_so(shop: Shop) -> None:
     page = page_of(await shop.http.get("/login"))
     assert "There is no API key yet" in page.text
+    assert "stop the application, make the key, start it again" in page.text
     assert "key" not in page.fields

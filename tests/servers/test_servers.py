@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import re
+import shlex
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +16,12 @@ import asyncpg
 import nats as nats_client
 import pytest
 from nats.js.errors import NotFoundError
+from tests.cli.conftest import Program, clean, run
 from tests.servers import nats, postgres, valkey
 from tests.servers.process import NoServerError, listens
 
 pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parent.parent.parent
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
 
 
@@ -164,3 +170,22 @@ def test_a_server_that_does_not_start_shows_its_log(tmp_path: Path) -> None:
         server.start()
     with pytest.raises(NoServerError, match="not running"):
         _ = server.pid
+
+
+def test_the_servers_for_several_processes_can_be_used_as_told_and_end_with_ctrl_c() -> None:
+    with Program([sys.executable, "-m", "tests.servers"], clean(), ROOT) as process:
+        try:
+            assert process.stdout is not None
+            told: list[str] = []
+            while not told or not told[-1].startswith("#"):
+                line = process.stdout.readline()
+                assert line, process.communicate()[1]
+                told.append(line)
+            words = [word for line in told[:-1] for word in shlex.split(line)[1:]]
+            settings = dict(word.split("=", 1) for word in words)
+            assert run("migrate", "up", **settings).returncode == 0
+            process.send_signal(signal.SIGINT)
+            assert (process.wait(), process.communicate()[1]) == (0, "")
+            assert not any(listens(int(port)) for port in re.findall(r"127\.0\.0\.1:(\d+)", "".join(told)))
+        finally:
+            process.kill()

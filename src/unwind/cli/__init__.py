@@ -1,5 +1,6 @@
 """Commands: what an application needs to be started from a terminal."""
 
+from unwind.cli.answering import answering
 from unwind.cli.api import DEFAULT_URL, call, credentials, wait_of
 from unwind.cli.diagram import Drawn, Format, draw
 from unwind.cli.doctor import examine_and_tell
@@ -19,6 +20,7 @@ __all__ = [
     "Served",
     "Settings",
     "Url",
+    "answering",
     "call",
     "complain",
     "credentials",

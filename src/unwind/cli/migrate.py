@@ -9,7 +9,7 @@ import typer
 
 from unwind.cli.terminal import complain, said_yes
 from unwind.errors import SettingsError
-from unwind.settings import Database, read_settings
+from unwind.settings import Database, name_of, read_settings
 from unwind.stores.migrations.revisions import Way
 
 BEHIND, UNWANTED = 1, 1
@@ -31,7 +31,7 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     Exits with 0 when it is the newest, 1 when it is behind (or the server does not answer), 2 when the database cannot
     be used: the message says why.
     """
-    from unwind.stores.migrations.databases import schema_of, shown, version_of
+    from unwind.stores.migrations.databases import schema_of, version_of
     from unwind.stores.migrations.revisions import revisions
 
     program = _program(context)
@@ -42,10 +42,10 @@ def status(context: typer.Context, *, as_json: AsJson = False) -> None:
     behind = version < len(known)
     if as_json:
         told = [{"id": each.id, "name": each.name, "applied": each.number <= version} for each in known]
-        _print({"database": shown(database), "schema": version, "newest": len(known), "migrations": told})
+        _print({"database": name_of(database), "schema": version, "newest": len(known), "migrations": told})
     else:
         typer.echo(
-            f"{shown(database)}: schema {version} of {len(known)}"
+            f"{name_of(database)}: schema {version} of {len(known)}"
             + (f", behind; run: {program} migrate up" if behind else ", the newest")
         )
         for revision in known:
@@ -89,7 +89,7 @@ def down(
 
     WHAT THE NEWER TABLES HOLD IS LOST, therefore it asks first. Stop all workers before. Exits like `up`.
     """
-    from unwind.stores.migrations.databases import shown, version_of
+    from unwind.stores.migrations.databases import version_of
 
     with complain(_program(context)):
         database = _database()
@@ -98,7 +98,7 @@ def down(
         if target > version:
             raise SettingsError(f"--to: the database has schema {version}; to come to {target}, use up")
     if target < version and not yes:
-        typer.echo(f"{shown(database)}: back from schema {version} to {target}, and what it held is lost.", err=True)
+        typer.echo(f"{name_of(database)}: back from schema {version} to {target}, and what it held is lost.", err=True)
         if not said_yes("Go on? (--yes does not ask)"):
             raise typer.Exit(UNWANTED)
     with complain(_program(context)):
@@ -125,16 +125,16 @@ def create(
 
 
 def _move(database: Database, way: Way, version: int, target: int, *, as_json: bool) -> None:
-    from unwind.stores.migrations.databases import migrate, shown
+    from unwind.stores.migrations.databases import migrate
 
     if version != target:
         asyncio.run(migrate(database, way, target))
     if as_json:
-        _print({"database": shown(database), "from": version, "to": target})
+        _print({"database": name_of(database), "from": version, "to": target})
     elif version == target:
-        typer.echo(f"{shown(database)}: schema {version} already")
+        typer.echo(f"{name_of(database)}: schema {version} already")
     else:
-        typer.echo(f"{shown(database)}: schema {version} → {target}")
+        typer.echo(f"{name_of(database)}: schema {version} → {target}")
 
 
 def _print(told: dict[str, Any]) -> None:

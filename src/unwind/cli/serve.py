@@ -12,7 +12,7 @@ from unwind.cli.entrance import Application as Asgi
 from unwind.cli.logs import configure_logs
 from unwind.cli.terminal import FAILED, complain
 from unwind.runtime.tuning import tune_process
-from unwind.settings import Settings, read_settings
+from unwind.settings import Database, Settings, name_of, read_settings
 
 if TYPE_CHECKING:
     from unwind.cli.server import Server
@@ -34,6 +34,8 @@ class Served(Struct, frozen=True):
     """Told when it is ready."""
     on_stop: Callable[[], None] = _nothing
     """Called before the last requests are waited for: what stays open by itself is to end."""
+    database: Database | None = None
+    """Told too, without its password: where it is one among several that could be meant."""
 
 
 Application = Callable[[Settings], AbstractAsyncContextManager[Served]]
@@ -93,12 +95,15 @@ async def _run(program: str, settings: Settings, application: Application, serve
 
 
 def _announce(program: str, served: Served, server: "Server | None") -> None:
-    if server is None:
-        print(f"{program} is ready", flush=True)
-        return
-    server.open(served.app)
-    page = served.page.format(address=server.address)
-    print(f"{program} is ready at {server.address} ({page})", flush=True)
+    where, more = "", []
+    if server is not None:
+        server.open(served.app)
+        where = f" at {server.address}"
+        more.append(served.page.format(address=server.address))
+    if served.database is not None:
+        more.append(f"database: {name_of(served.database)}")
+    told = f" ({', '.join(more)})" if more else ""
+    print(f"{program} is ready{where}{told}", flush=True)
 
 
 @contextmanager

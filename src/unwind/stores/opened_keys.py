@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from unwind.access import KeyStore
+from unwind.errors import SettingsError
 from unwind.settings import Database
 
 
@@ -26,9 +27,13 @@ Opened = tuple[KeyStore, Callable[[], Awaitable[None]]]
 
 
 async def _in_file(path: Path, only_read: bool) -> Opened:
-    from unwind.stores.sqlite.store import SQLiteStore  # noqa: PLC0415 - each needs only its own
+    from unwind.stores.sqlite.guard import HeldError  # noqa: PLC0415 - each needs only its own
+    from unwind.stores.sqlite.store import SQLiteStore  # noqa: PLC0415
 
-    store = await (SQLiteStore.open_to_read(path) if only_read else SQLiteStore.open(path))
+    try:
+        store = await (SQLiteStore.open_to_read(path) if only_read else SQLiteStore.open(path))
+    except HeldError as error:
+        raise SettingsError(f"{error}. Stop the application, run this command again, then start it") from error
     return store.keys, store.close
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from unwind.cli.doctor.findings import Finding, failed, of_error, ok, warning
 from unwind.errors import UnwindError
-from unwind.settings import Database, Server, Settings
+from unwind.settings import Database, Server, Settings, name_of
 from unwind.stores.migrations.databases import schema_of, version_of
-from unwind.stores.migrations.databases import shown as name_of
 from unwind.stores.migrations.revisions import newest
 from unwind.stores.sqlite.connections import connect_reader
 from unwind.stores.sqlite.guard import LINKED, Version, bears_several_writers

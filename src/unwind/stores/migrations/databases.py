@@ -10,11 +10,6 @@ from unwind.stores.sqlite.connections import blamed_on, connect_reader, connect_
 from unwind.stores.sqlite.guard import LINKED
 
 
-def shown(database: Database) -> str:
-    """Its name, without secrets."""
-    return str(database) if isinstance(database, Path) else database.place
-
-
 def schema_of(database: Database) -> Path:
     """The folder with the migrations of its dialect."""
     return SQLITE if isinstance(database, Path) else POSTGRES

@@ -10,7 +10,7 @@ from pathlib import Path
 from unwind.errors import SettingsError
 from unwind.stores.migrations.revisions import SQLITE, Way, newest
 from unwind.stores.migrations.sqlite import copy_newest, migrate_sqlite, read_version
-from unwind.stores.sqlite.guard import Version, hold_file
+from unwind.stores.sqlite.guard import HeldError, Version, hold_file
 
 OLDEST: Version = (3, 37, 0)
 """The first with STRICT tables."""
@@ -112,6 +112,8 @@ def blamed_on(path: Path) -> Iterator[None]:
     """Raise whatever makes the file unusable as a SettingsError that names it."""
     try:
         yield
+    except HeldError:
+        raise  # it names the file, and can be used once the other process has ended
     except OSError as error:
         raise SettingsError(f"{path} cannot be used as a database: {error.strerror}") from error
     except (sqlite3.Error, SettingsError) as error:

@@ -22,6 +22,10 @@ MENDED: tuple[tuple[Version, Version], ...] = (
 """From (inclusive), to (exclusive)."""
 
 
+class HeldError(SettingsError):
+    """Another process writes the file."""
+
+
 def bears_several_writers(version: Version) -> bool:
     """Whether this SQLite is free of the WAL-reset bug."""
     return any(first <= version < end for first, end in MENDED)
@@ -30,7 +34,7 @@ def bears_several_writers(version: Version) -> bool:
 def hold_file(path: Path, version: Version = LINKED) -> FileIO:
     """The lock of a file that is going to be written; it lasts until closed, or until the process dies in any way.
 
-    A mended SQLite shares the lock with its like, any other holds it alone. Raises SettingsError when it is held.
+    A mended SQLite shares the lock with its like, any other holds it alone. Raises HeldError when it is held.
     """
     lock = FileIO(f"{path}.lock", "a")
     shared = bears_several_writers(version)
@@ -38,7 +42,7 @@ def hold_file(path: Path, version: Version = LINKED) -> FileIO:
         fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise SettingsError(
+        raise HeldError(
             f"another process writes {path}, and before SQLite 3.51.3 two writers can corrupt a file "
             f"(this one is {'.'.join(map(str, version))}): stop that process, or run both on SQLite 3.51.3 or newer"
         ) from error
