@@ -83,6 +83,23 @@ async def test_a_command_that_does_not_fit_is_refused_with_its_place(shop: Shop,
     assert (await shop.saga(saga["saga_id"]))["version"] == saga["version"]
 
 
+async def test_a_cancel_of_what_is_being_undone_already_tells_its_status_and_that_nothing_changed(shop: Shop) -> None:
+    saga = await blocked(shop)
+    told = await shop.http.post(f"/api/v1/sagas/{saga['saga_id']}/cancel", json={"reason": "again"})
+    assert (told.status_code, told.json()["status"]) == (202, "blocked")
+    assert told.json()["message"] == "The saga is being undone already: nothing changed"
+    assert await shop.saga(saga["saga_id"]) == saga
+    [cancel] = [
+        may
+        for may in (await shop.http.get(f"/api/v1/sagas/{saga['saga_id']}/explain")).json()["may"]
+        if may["act"] == "cancel"
+    ]
+    assert (cancel["possible"], cancel["consequence"]) == (False, "Refused: it is being undone already.")
+    plan = (await shop.http.get(f"/api/v1/sagas/{saga['saga_id']}/plan")).json()
+    assert (plan["cancel_possible"], plan["cancel_refused_because"]) == (False, "it is being undone already")
+    assert plan["undo"]
+
+
 @pytest.mark.parametrize(("what", "body"), [*MENDS, ("cancel", {}), ("pause", {}), ("resume", {})])
 async def test_an_act_on_a_saga_that_has_moved_on_is_refused(shop: Shop, what: str, body: Any) -> None:
     saga = await blocked(shop)

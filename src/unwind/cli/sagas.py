@@ -121,7 +121,9 @@ def plan(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
     """Show what is left to do, and what a cancel would undo now."""
 
     def told(body: Any) -> None:
-        for title, steps in (("Left to do", body["ahead"]), ("A cancel would undo, in this order", body["undo"])):
+        turned = not body["cancel_possible"] and body["undo"]
+        undone = "Still to be undone, in this order" if turned else "A cancel would undo, in this order"
+        for title, steps in (("Left to do", body["ahead"]), (undone, body["undo"])):
             typer.echo(f"{title}:" if steps else f"{title}: nothing")
             for step in steps:
                 sends = step["command"]["name"] if step["command"] else step["shape"] or "not known here"
