@@ -97,6 +97,8 @@ async def test_a_saga_is_shown_as_it_is_and_as_it_was(server: Server, completed:
     shown = said(server, "show", completed)
     assert f"saga_id: {completed}\nstatus: completed\n" in shown
     assert '"customer_id": "customer-123"' in shown
+    assert "\npaused: no\n" in shown
+    assert "\nchildren: none\n" in shown
     assert "status: running" in said(server, "show", completed, "--at", "3")
 
 
@@ -132,6 +134,11 @@ async def test_a_blocked_saga_is_retried_and_resolved(server: Server, blocked: A
     assert again["version"] > blocked["version"]
     assert "Resolved by hand" in said(server, "resolve", saga_id, "--evidence", "a cheque", "--reference", "ticket 7")
     assert (await reached(server, saga_id, "compensated"))["left_undone"] == []
+    attempts, acts = said(server, "history", saga_id).split("\n\n")
+    [by_hand] = [line for line in attempts.splitlines() if "compensated by hand" in line]
+    assert by_hand.split()[:2] == ["process_payment", "undo"]
+    assert acts.splitlines()[0].split()[-1] == "reference"
+    assert acts.rstrip().endswith("ticket 7")
 
 
 async def test_an_undo_is_skipped(server: Server, blocked: Any) -> None:

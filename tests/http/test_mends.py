@@ -38,6 +38,7 @@ async def test_a_refund_made_by_hand_ends_the_saga_and_the_evidence_is_kept(shop
     assert (resolved["reason"], resolved["reference"]) == ("a cheque was sent", "ticket 7")
     undone = [(each["step_name"], each["status"]) for each in story["history"] if each["direction"] == "undo"]
     assert undone == [("process_payment", "compensated"), ("reserve_inventory", "compensated")]
+    assert [each["step_name"] for each in story["history"] if "by_hand" in each] == ["process_payment"]
 
 
 async def test_a_refund_left_out_is_named_for_good_and_the_rest_is_undone(shop: Shop) -> None:

@@ -13,11 +13,24 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text as Styled
 
-from unwind.cli.api import DEFAULT_URL, SILENT, WAIT, WRONG, Answer, NoAnswerError, ask, clean, client, fail, shown, understood
+from unwind.cli.api import (
+    DEFAULT_URL,
+    SILENT,
+    WAIT,
+    WRONG,
+    Answer,
+    NoAnswerError,
+    ask,
+    clean,
+    client,
+    fail,
+    shown,
+    understood,
+)
 from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, query_of
 from unwind.cli.paths import AsJson, Url, path
-from unwind.cli.shown import drawn
+from unwind.cli.shown import ATTEMPTS, attempts, drawn
 
 COMPENSATED, UNENDED, INTERRUPTED = 4, 5, 130
 """Exit codes beside those of every call: it was undone; it has not ended in time; Ctrl-C."""
@@ -144,8 +157,7 @@ def _tell_saga(answer: Answer, asking: _Asking, saga_id: str, show: Show | None)
     body, history = answer.body, asking(path(saga_id, "history")).body["history"]
     head = f"{body['saga_id']}  {body['definition']}  {body['status']}"
     reason = f"blocked at {body['blocked']['step']}: {body['blocked']['reason']}" if body["blocked"] else ""
-    rows = _briefly(history, "started_at", "completed_at")
-    table = drawn(rows, "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+    table = drawn(_briefly(attempts(history), "started_at", "completed_at"), *ATTEMPTS)
     show(Group(*(Styled(clean(line)) for line in (head, reason) if line), table))
 
 
