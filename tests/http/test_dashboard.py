@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.http.conftest import BROKE, SLOW, Shop
+from tests.http.conftest import BROKE, SLOW, Shop, check_problem
 from tests.http.pages import Page, page_of
 from tests.http.test_sagas import UNKNOWN, placed
 
@@ -293,6 +293,17 @@ async def test_an_unknown_saga_is_said_to_be_none(shop: Shop, saga_id: str, rest
     page = await opened(shop, f"/sagas/{saga_id}{rest}", 404)
     assert page.headings == ["There is no such thing"]
     assert "/sagas" in page.links
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/definitions/foo", "/sagas/a/b/c", "/api"])
+async def test_a_browser_gets_a_page_where_nothing_is_and_a_program_a_problem(shop: Shop, path: str) -> None:
+    page = page_of(await shop.http.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}), 404)
+    assert page.headings == ["There is no such thing"]
+    check_problem(await shop.http.get(path), 404, "not-found")
+
+
+async def test_the_api_answers_a_browser_as_everybody(shop: Shop) -> None:
+    check_problem(await shop.http.get("/api/v1/nothing", headers={"Accept": "text/html"}), 404, "not-found")
 
 
 async def test_another_stream_is_no_saga(shop: Shop) -> None:
