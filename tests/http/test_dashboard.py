@@ -222,6 +222,8 @@ async def test_a_blocked_saga_shows_what_is_held_back_and_what_may_be_done(shop:
     page = page_of(response)
     assert page.main["data-live"] == f"/live/sagas/{saga_id}"
     assert "process_payment: needs a person" in page.text
+    assert "Still to be undone" in page.text
+    assert "Left to do" not in page.text, "it is being undone"
     assert "reserve_inventory: to come" in page.text
     assert 'class="now"' in response.text
     acts = {link.rpartition("/")[2] for link in page.links if "/acts/" in link}
@@ -276,6 +278,14 @@ async def test_retries_are_ticks_and_rows_of_the_table(shop: Shop) -> None:
     response = await shop.http.get(f"/sagas/{saga_id}")
     assert "reserve_inventory: done, 3 attempts" in page_of(response).text
     assert response.text.count('class="tick"') == 3
+
+
+async def test_attempts_are_told_to_the_millisecond_in_a_table_that_the_keyboard_scrolls(shop: Shop) -> None:
+    saga_id = await ended(shop)
+    text = (await shop.http.get(f"/sagas/{saga_id}")).text
+    entry = (await shop.history(saga_id))["history"][0]
+    assert f"<td>{entry['started_at'][:23].replace('T', ' ')}</td>" in text
+    assert '<div class="wide" tabindex="0" role="group" aria-label="Attempts">' in text
 
 
 async def test_a_message_and_the_context_have_pages_of_their_own(shop: Shop) -> None:
