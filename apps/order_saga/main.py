@@ -21,6 +21,7 @@ from unwind.cli import (
     AsJson,
     Drawn,
     Format,
+    Program,
     Served,
     Settings,
     answering,
@@ -42,7 +43,7 @@ DESCRIPTION = (
 READINESS = "readiness: {address}/readyz"
 
 # Plain tracebacks: the pretty ones may show the values of variables, and passwords are among them.
-app = typer.Typer(name=PROGRAM, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(name=PROGRAM, cls=Program, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
 

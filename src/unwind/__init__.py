@@ -37,6 +37,7 @@ from unwind.errors import (
     SettingsError,
     StateError,
     UnavailableError,
+    UnchangedError,
     UnwindError,
 )
 from unwind.runtime.engine import Engine, Started
@@ -84,6 +85,7 @@ __all__ = [
     "Step",
     "TryAgain",
     "UnavailableError",
+    "UnchangedError",
     "UnwindError",
     "Verdict",
     "effect_id",

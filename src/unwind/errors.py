@@ -5,6 +5,7 @@ UnwindError ├── DefinitionError     the saga, command or participant is de
 (operator) ├── InputError          a call carries data that cannot be accepted
 (caller) ├── NotFoundError       no such saga or stream
 (caller) ├── StateError          the saga is in a state that forbids the call
+(caller) ├── UnchangedError      of those: what the call asks for is under way already
 (caller) ├── IdempotencyError    the key was used before with another request
 (caller) ├── OverloadedError     not admitted now; nothing was accepted, repeat later
 (load) ├── UnavailableError    store or bus cannot answer now; the outcome may be unknown; safe to repeat
@@ -44,6 +45,10 @@ class StateError(UnwindError):
     def __init__(self, message: str, status: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class UnchangedError(StateError):
+    """What the call asks for is under way already; it changed nothing."""
 
 
 class IdempotencyError(UnwindError):

@@ -74,7 +74,7 @@ def test_figures_are_read_as_pictures_and_as_a_table(window: Window) -> None:
     window.page.goto("/")
     chart = window.page.get_by_role("img", name="Sagas per minute")
     expect(chart).to_be_visible()
-    assert "Within 1 hour 2 sagas began, 1 were completed and 1 undone." in (
+    assert "Within 1 hour 2 sagas began, 1 was completed and 1 undone." in (
         window.page.locator("#throughput-told").inner_text()
     )
     assert chart.locator("rect.done").count() == 1

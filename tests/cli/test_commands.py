@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from tests.cli.conftest import clean
 from typer.testing import CliRunner
 
@@ -27,6 +28,20 @@ def test_help_names_the_commands_and_the_settings() -> None:
     assert "audit" in result.output
     assert "SERVER_PORT" in CliRunner().invoke(order_saga, ["serve", "--help"]).output
     assert "Durable sagas" in CliRunner().invoke(unwind, []).output
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "choices"),
+    [
+        (unwind, ["diagram", "a:b", "--format", "png"], "'mermaid', 'svg'"),
+        (unwind, ["keys", "create", "--name", "x", "--scope", "png"], "'read', 'start', 'operate', 'admin'"),
+        (order_saga, ["participant", "png"], "'inventory', 'payment', 'shipment'"),
+    ],
+)
+def test_a_value_that_is_no_choice_is_told_in_words(program: typer.Typer, arguments: list[str], choices: str) -> None:
+    told = CliRunner().invoke(program, arguments, env={"COLUMNS": "200"})
+    assert told.exit_code == 2
+    assert f": 'png' is not one of {choices}" in told.stderr
 
 
 def test_an_audit_of_nothing_says_so(tmp_path: Path) -> None:

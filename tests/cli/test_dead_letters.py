@@ -91,10 +91,14 @@ def test_what_cannot_be_read_and_what_holds_many_is_listed_too(office: Office) -
 
 def test_chosen_letters_are_put_back(office: Office) -> None:
     told = run("redrive", LETTERS[0]["id"], "7-7/x", "--reason", "починили")  # type: ignore[arg-type]
-    assert told.exit_code == 0
+    assert told.exit_code == 1, "one of those that were named is not there"
     assert office.asked == [("redrive", [LETTERS[0]["id"], "7-7/x"], "починили")]
     assert told.stdout == "0-0/commands.payment: put back\n"
     assert told.stderr == "7-7/x: not there\n"
+
+
+def test_when_each_letter_that_was_named_is_there_it_ends_with_zero(office: Office) -> None:
+    assert run("redrive", LETTERS[0]["id"], LETTERS[1]["id"]).exit_code == 0  # type: ignore[arg-type]
 
 
 def test_all_letters_are_thrown_away_a_hundred_at_a_time(office: Office) -> None:

@@ -97,6 +97,8 @@ async def test_a_saga_is_shown_as_it_is_and_as_it_was(server: Server, completed:
     shown = said(server, "show", completed)
     assert f"saga_id: {completed}\nstatus: completed\n" in shown
     assert '"customer_id": "customer-123"' in shown
+    assert "\npaused: no\n" in shown
+    assert "\nchildren: none\n" in shown
     assert "status: running" in said(server, "show", completed, "--at", "3")
 
 
@@ -115,11 +117,12 @@ async def test_history_plan_and_explanation_are_told(server: Server, blocked: An
     assert any(line.split()[1:3] == ["blocked", "process_payment"] for line in history)
     plan = said(server, "plan", saga_id)
     assert "Left to do: nothing" in plan
-    assert "  process_payment: payment.refund, outstanding" in plan
+    assert "Still to be undone, in this order:\n  process_payment: payment.refund, outstanding" in plan
+    assert "No cancel: it is being undone already." in plan
     told = said(server, "explain", saga_id)
     assert "the undo of process_payment needs a person" in told
     assert "  resolve: Takes the undo of process_payment as done by hand" in told
-    assert "cancel: Refused" not in told
+    assert "cancel:" not in told
 
 
 async def test_a_blocked_saga_is_retried_and_resolved(server: Server, blocked: Any, tmp_path: Path) -> None:
@@ -131,6 +134,11 @@ async def test_a_blocked_saga_is_retried_and_resolved(server: Server, blocked: A
     assert again["version"] > blocked["version"]
     assert "Resolved by hand" in said(server, "resolve", saga_id, "--evidence", "a cheque", "--reference", "ticket 7")
     assert (await reached(server, saga_id, "compensated"))["left_undone"] == []
+    attempts, acts = said(server, "history", saga_id).split("\n\n")
+    [by_hand] = [line for line in attempts.splitlines() if "compensated by hand" in line]
+    assert by_hand.split()[:2] == ["process_payment", "undo"]
+    assert acts.splitlines()[0].split()[-1] == "reference"
+    assert acts.rstrip().endswith("ticket 7")
 
 
 async def test_an_undo_is_skipped(server: Server, blocked: Any) -> None:
@@ -146,7 +154,7 @@ async def test_a_saga_is_paused_resumed_and_cancelled(server: Server, blocked: A
     code, errors = refused(server, "resume", saga_id, "--expect", version)
     assert (code, "has moved on" in errors) == (1, True)
     assert json.loads(said(server, "resume", saga_id, "--json"))["status"] == "resumed"
-    assert "cancellation" in said(server, "cancel", saga_id, "--reason", "the customer called")
+    assert "being undone already: nothing changed" in said(server, "cancel", saga_id, "--reason", "the customer called")
 
 
 async def test_a_signal_that_nobody_waits_for_is_refused(server: Server, blocked: Any) -> None:

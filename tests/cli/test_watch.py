@@ -119,6 +119,13 @@ def test_a_server_that_goes_and_comes_back_is_waited_for(tmp_path: Path) -> None
     assert json.loads(output.splitlines()[-1])["status"] == "completed"
 
 
+@pytest.mark.parametrize("arguments", [(NOBODY,), (), (NOBODY, "--timeout", "30")])
+def test_a_server_that_was_never_there_is_not_waited_for(arguments: tuple[str, ...]) -> None:
+    code, lines, errors = watched(f"http://127.0.0.1:{free_port()}", *arguments)
+    assert (code, lines) == (3, [])
+    assert errors.startswith("unwind: nobody answers at http://127.0.0.1:")
+
+
 def test_what_asking_again_would_not_change_ends_it(server: Server) -> None:
     code, lines, errors = watched(server.url, NOBODY)
     assert (code, lines) == (1, [])

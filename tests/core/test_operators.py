@@ -158,6 +158,11 @@ def test_cancel_lifts_the_pause_of_a_compensating_saga(make: Story) -> None:
     scenario.then(events=[SagaResumed(START, "bob", "go on")], effects=["flight/undo"], status="compensating")
 
 
+@pytest.mark.parametrize("make", [undoing, undo_in_a_backoff, blocked])
+def test_a_cancel_of_what_is_being_undone_already_says_so_and_changes_nothing(make: Story) -> None:
+    make().when(cancel("bob", "go on")).nothing_happened().then(verdict="undoing")
+
+
 def test_cancel_lifts_the_pause_of_a_saga_that_turned_round_meanwhile() -> None:
     scenario = outstanding().when(ok("flight", BOOKED), pause(), refused("hotel")).when(cancel())
     scenario.then(events=[SagaResumed, UndoStarted], effects=["flight/undo"], verdict="accepted")

@@ -174,12 +174,22 @@ async def test_columns_stand_on_one_another_and_lines_break_where_nothing_ended(
 
 
 @virtual
+async def test_one_is_not_told_as_many() -> None:
+    house = House()
+    await house.ended(SECOND, ago=3 * MINUTE)
+    assert charts_of(await house.course())[0].told.startswith(
+        "Within 1 hour 1 saga began, 1 was completed and 0 undone."
+    )
+
+
+@virtual
 async def test_where_nothing_happened_there_is_a_field_and_the_word_for_it() -> None:
     for span in SPANS:
         charts = charts_of(await House().course(span))
         assert [chart.bars for chart in charts] == [(), (), ()]
         assert charts[0].told == f"Within {span.text} 0 sagas began, 0 were completed and 0 undone."
-        assert [chart.told for chart in charts[1:]] == ["None ended.", "None ended."]
+        assert [chart.told for chart in charts[1:]] == ["None ended.", "None ended: there is nothing to show."]
+        assert charts[2].levels == (), "no figure says how high the field is"
 
 
 @virtual

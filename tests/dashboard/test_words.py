@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from unwind.dashboard.pages import ASSETS
-from unwind.dashboard.words import cut, duration, micros_of, pretty, readable, short_instant, size
+from unwind.dashboard.words import cut, duration, micros_of, precise_instant, pretty, readable, short_instant, size
 from unwind.runtime.instants import instant
 
 SHEET = ASSETS["style.css"].body.decode()
@@ -27,6 +27,8 @@ def test_an_instant_is_read_as_it_was_written(micros: int) -> None:
 
 
 def test_values_are_short() -> None:
+    assert precise_instant("2026-11-28T01:02:03.456789Z") == "2026-11-28 01:02:03.456"
+    assert precise_instant(None) == "\N{EN DASH}"
     assert short_instant(None) == "\N{EN DASH}"
     assert short_instant("2026-11-28T01:02:03.000004Z") == "2026-11-28 01:02:03"
     assert (size(900), size(200 * 1024)) == ("900 bytes", "200 KiB")

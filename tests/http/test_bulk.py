@@ -114,6 +114,18 @@ async def test_what_is_wrong_is_named(shop: Shop, body: Any, field: str) -> None
     assert problem["errors"][0]["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("body", "choices"),
+    [
+        ({"action": "foo", "all": True}, "; there are cancel, resume, retry"),
+        ({"action": "cancel", "filter": {"status": ["blocked", "foo"]}}, "; there are blocked, compensated, "),
+    ],
+)
+async def test_what_is_no_choice_is_told_with_those_that_there_are(shop: Shop, body: Any, choices: str) -> None:
+    problem = check_problem(await shop.http.post(BULK, json=body), 422, "validation")
+    assert f"Invalid enum value 'foo'{choices}" in problem["errors"][0]["reason"]
+
+
 async def test_a_run_is_stopped_between_two_acts(shop: Shop) -> None:
     await held(shop, SLOWLY, SLOWLY, SLOWLY)
     answer = await act(shop, "resume", filter=MINE, limit_per_second=1)

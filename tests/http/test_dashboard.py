@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.http.conftest import BROKE, SLOW, Shop
+from tests.http.conftest import BROKE, SLOW, Shop, check_problem
 from tests.http.pages import Page, page_of
 from tests.http.test_sagas import UNKNOWN, placed
 
@@ -174,6 +174,21 @@ async def test_a_filter_that_makes_no_sense_is_told_by_its_name(shop: Shop, quer
     assert page.headings == ["This cannot be accepted"]
 
 
+@pytest.mark.parametrize("path", ["/sagas", "/live/sagas", "/bulk/cancel"])
+@pytest.mark.parametrize("name", ["attribute.customer_id", "Status", "limit", "since" * 50])
+async def test_a_condition_that_there_is_not_is_refused_by_its_name(shop: Shop, path: str, name: str) -> None:
+    page = await opened(shop, f"{path}?{name}=1", 422)
+    assert f"{name[:70]}" in page.text
+    assert "there is no such condition; there are status, definition" in page.text
+
+
+async def test_nothing_is_begun_for_a_condition_that_there_is_not(shop: Shop) -> None:
+    answer = await shop.http.post(
+        "/bulk/cancel?attribute.customer_id=1", data={"reason": "x"}, headers={"Origin": "http://localhost"}
+    )
+    assert "there is no such condition" in page_of(answer, 422).text
+
+
 # ------------------------------------------------------------------------------------------------------------- one saga
 
 
@@ -207,10 +222,12 @@ async def test_a_blocked_saga_shows_what_is_held_back_and_what_may_be_done(shop:
     page = page_of(response)
     assert page.main["data-live"] == f"/live/sagas/{saga_id}"
     assert "process_payment: needs a person" in page.text
+    assert "Still to be undone" in page.text
+    assert "Left to do" not in page.text, "it is being undone"
     assert "reserve_inventory: to come" in page.text
     assert 'class="now"' in response.text
     acts = {link.rpartition("/")[2] for link in page.links if "/acts/" in link}
-    assert acts == {"cancel", "pause", "resume", "retry", "resolve", "skip"}
+    assert acts == {"pause", "resume", "retry", "resolve", "skip"}, "it is being undone already"
     assert "Still to be undone" in page.text
 
 
@@ -263,6 +280,14 @@ async def test_retries_are_ticks_and_rows_of_the_table(shop: Shop) -> None:
     assert response.text.count('class="tick"') == 3
 
 
+async def test_attempts_are_told_to_the_millisecond_in_a_table_that_the_keyboard_scrolls(shop: Shop) -> None:
+    saga_id = await ended(shop)
+    text = (await shop.http.get(f"/sagas/{saga_id}")).text
+    entry = (await shop.history(saga_id))["history"][0]
+    assert f"<td>{entry['started_at'][:23].replace('T', ' ')}</td>" in text
+    assert '<div class="wide" tabindex="0" role="group" aria-label="Attempts">' in text
+
+
 async def test_a_message_and_the_context_have_pages_of_their_own(shop: Shop) -> None:
     saga_id = await ended(shop)
     assert '"order_id"' in (await opened(shop, f"/sagas/{saga_id}/context")).text
@@ -278,6 +303,17 @@ async def test_an_unknown_saga_is_said_to_be_none(shop: Shop, saga_id: str, rest
     page = await opened(shop, f"/sagas/{saga_id}{rest}", 404)
     assert page.headings == ["There is no such thing"]
     assert "/sagas" in page.links
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/definitions/foo", "/sagas/a/b/c", "/api"])
+async def test_a_browser_gets_a_page_where_nothing_is_and_a_program_a_problem(shop: Shop, path: str) -> None:
+    page = page_of(await shop.http.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}), 404)
+    assert page.headings == ["There is no such thing"]
+    check_problem(await shop.http.get(path), 404, "not-found")
+
+
+async def test_the_api_answers_a_browser_as_everybody(shop: Shop) -> None:
+    check_problem(await shop.http.get("/api/v1/nothing", headers={"Accept": "text/html"}), 404, "not-found")
 
 
 async def test_another_stream_is_no_saga(shop: Shop) -> None:

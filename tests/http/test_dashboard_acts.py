@@ -55,6 +55,15 @@ async def test_cancel_shows_what_it_would_undo_and_does_it(shop: Shop) -> None:
     assert (act["act"], act["actor"], act["reason"]) == ("cancelled", "anonymous", "the customer called")
 
 
+async def test_a_cancel_is_not_offered_where_everything_is_being_undone_already(shop: Shop) -> None:
+    saga_id = await blocked(shop)
+    assert f"/sagas/{saga_id}/acts/cancel" not in page_of(await shop.http.get(f"/sagas/{saga_id}")).links
+    assert "Refused: it is being undone already." in (await asked(shop, saga_id, "cancel")).text
+    version = str((await shop.saga(saga_id))["version"])
+    page = page_of(await sent(shop, f"/sagas/{saga_id}/acts/cancel", {"version": version}), 409)
+    assert "is being undone already; nothing changed" in page.text
+
+
 async def reached(shop: Shop, saga_id: str, step: str) -> None:
     while (await shop.saga(saga_id))["current_step"] != step:
         pass
@@ -130,9 +139,9 @@ async def test_an_ended_saga_has_no_button_and_refuses_the_form(shop: Shop) -> N
         ("resolve", {"evidence": ""}, "evidence"),
         ("skip", {"reason": "x" * 1_001}, "reason"),
         ("resolve", {"evidence": "\x00"}, "evidence"),
-        ("cancel", {"version": ""}, "version"),
-        ("cancel", {"version": "9" * 30}, "version"),
-        ("cancel", {"version": "-1"}, "version"),
+        ("resume", {"version": ""}, "version"),
+        ("resume", {"version": "9" * 30}, "version"),
+        ("resume", {"version": "-1"}, "version"),
     ],
 )
 async def test_what_cannot_be_accepted_is_asked_for_again(

@@ -228,7 +228,7 @@ def test_a_compensation_that_is_blocked_by_a_refusal() -> None:
         "It turned round 2 minutes ago because car was refused: already flown.",
     ]
     assert (told["waits_for"]["what"], told["next_at"]) == ("operator", instant_after(300))
-    assert consequence(told, "cancel") == "Nothing changes: it is being undone."
+    assert consequence(told, "cancel") == "Refused: it is being undone already."
     assert consequence(told, "resume").startswith("Sends the undo of hotel again now")
 
 

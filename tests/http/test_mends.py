@@ -38,6 +38,7 @@ async def test_a_refund_made_by_hand_ends_the_saga_and_the_evidence_is_kept(shop
     assert (resolved["reason"], resolved["reference"]) == ("a cheque was sent", "ticket 7")
     undone = [(each["step_name"], each["status"]) for each in story["history"] if each["direction"] == "undo"]
     assert undone == [("process_payment", "compensated"), ("reserve_inventory", "compensated")]
+    assert [each["step_name"] for each in story["history"] if "by_hand" in each] == ["process_payment"]
 
 
 async def test_a_refund_left_out_is_named_for_good_and_the_rest_is_undone(shop: Shop) -> None:
@@ -81,6 +82,23 @@ async def test_a_command_that_does_not_fit_is_refused_with_its_place(shop: Shop,
     problem = check_problem(await act(shop, saga, "retry", {"command": command}), 422, "validation")
     assert problem["errors"][0]["field"] == field
     assert (await shop.saga(saga["saga_id"]))["version"] == saga["version"]
+
+
+async def test_a_cancel_of_what_is_being_undone_already_tells_its_status_and_that_nothing_changed(shop: Shop) -> None:
+    saga = await blocked(shop)
+    told = await shop.http.post(f"/api/v1/sagas/{saga['saga_id']}/cancel", json={"reason": "again"})
+    assert (told.status_code, told.json()["status"]) == (202, "blocked")
+    assert told.json()["message"] == "The saga is being undone already: nothing changed"
+    assert await shop.saga(saga["saga_id"]) == saga
+    [cancel] = [
+        may
+        for may in (await shop.http.get(f"/api/v1/sagas/{saga['saga_id']}/explain")).json()["may"]
+        if may["act"] == "cancel"
+    ]
+    assert (cancel["possible"], cancel["consequence"]) == (False, "Refused: it is being undone already.")
+    plan = (await shop.http.get(f"/api/v1/sagas/{saga['saga_id']}/plan")).json()
+    assert (plan["cancel_possible"], plan["cancel_refused_because"]) == (False, "it is being undone already")
+    assert plan["undo"]
 
 
 @pytest.mark.parametrize(("what", "body"), [*MENDS, ("cancel", {}), ("pause", {}), ("resume", {})])

@@ -85,6 +85,19 @@ async def test_each_error_of_ours_has_its_answer(
     assert "secret" not in response.text
 
 
+async def test_what_only_looks_does_not_speak_of_storing(shop: Shop) -> None:
+    asked = check_problem(await shop.http.get("/api/v1/sagas?limit=0"), 422, "validation")
+    assert asked["detail"] == "not acceptable: limit"
+    sent = check_problem(await shop.http.post("/api/v1/sagas/bulk", json={"action": "foo"}), 422, "validation")
+    assert sent["detail"] == "not acceptable: action; nothing was stored"
+
+
+async def test_a_body_that_is_no_object_is_told_as_a_whole(shop: Shop) -> None:
+    told = check_problem(await shop.http.post("/api/v1/orders", json=[]), 422, "validation")
+    assert told["detail"] == "not acceptable: the body; nothing was stored"
+    assert told["errors"] == [{"field": "$", "reason": "Expected object, got array"}]
+
+
 @pytest.mark.parametrize("what", ["codec", "definition", "bug"])
 async def test_what_is_not_understood_is_logged_and_shown_as_an_id(client: httpx.AsyncClient, what: str) -> None:
     structlog.reset_defaults()

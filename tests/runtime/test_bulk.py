@@ -11,7 +11,7 @@ from tests.runtime.rig import Rig, reply, tell, virtual
 
 from unwind.census import Tally
 from unwind.core.attributes import Attribute
-from unwind.core.events import CompensationStarted, SagaPaused, SagaResumed
+from unwind.core.events import CompensationStarted, SagaBlocked, SagaPaused, SagaResumed
 from unwind.errors import InputError, NotFoundError, OverloadedError, UnavailableError
 from unwind.ports import Query
 from unwind.runtime import bulk
@@ -139,6 +139,20 @@ async def test_past_the_point_of_no_return_a_cancel_is_refused() -> None:
     await desk.rig.until(lambda: len(desk.rig.scripted.events(saga_id)) == 4)
     ended = await desk.end(await desk.begin("cancel", ADA))
     assert (told(ended), "past its point of no return" in ended.refusals[0].reason) == (("done", 1, 0, 1, 0), True)
+
+
+@virtual
+async def test_a_cancel_of_what_is_being_undone_already_is_refused_and_changes_nothing() -> None:
+    desk = await at_the_desk()
+    [saga_id] = await desk.begun("ada")
+    await desk.engine.cancel(saga_id, actor="ann")
+    tell(desk.engine, saga_id, "flight", direction="undo", outcome="refused")
+    await desk.rig.until(lambda: isinstance(desk.rig.scripted.events(saga_id)[-1], SagaBlocked))
+    before = desk.rig.scripted.events(saga_id)
+    ended = await desk.end(await desk.begin("cancel", ADA))
+    assert told(ended) == ("done", 1, 0, 1, 0)
+    assert "is being undone already; nothing changed" in ended.refusals[0].reason
+    assert desk.rig.scripted.events(saga_id) == before
 
 
 @virtual

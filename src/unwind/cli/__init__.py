@@ -8,7 +8,7 @@ from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.paths import AsJson, Url
 from unwind.cli.serve import Served, serve
-from unwind.cli.terminal import complain, version_of
+from unwind.cli.terminal import Program, complain, version_of
 from unwind.settings import Database, Settings, read_database, read_settings
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Database",
     "Drawn",
     "Format",
+    "Program",
     "Served",
     "Settings",
     "Url",

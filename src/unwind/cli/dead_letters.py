@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from unwind.cli.api import DEFAULT_URL, WRONG, call, clean, fail, understood
+from unwind.cli.api import DEFAULT_URL, REFUSED, WRONG, call, clean, fail, understood
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url
 from unwind.cli.shown import table, tell
@@ -55,11 +55,17 @@ def _act(what: str, ids: list[str] | None, url: str, *, every: bool, reason: str
     if bool(ids) == every:
         fail(WRONG, "which letters? Give their ids, as `unwind dead-letters list` shows them; or --all")
     chosen = _all(url) if every else list(ids or ())
+    missing = False
     for first in range(0, len(chosen), _AT_ONCE):
         body = msgspec.json.encode({"ids": chosen[first : first + _AT_ONCE], "reason": reason})
-        tell(call("POST", url, f"/dead-letters/{what}", body=body), _told(what), as_json=as_json)
+        answer = call("POST", url, f"/dead-letters/{what}", body=body)
+        tell(answer, _told(what), as_json=as_json)
+        with understood():
+            missing = missing or bool(answer.body["missing"])
     if not chosen:
         typer.echo("there are no dead letters", err=True)
+    if missing and not every:  # of all there were, one that is gone is somebody else's doing, and as it should be
+        raise typer.Exit(REFUSED)
 
 
 def _all(url: str) -> list[str]:

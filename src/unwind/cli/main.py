@@ -12,11 +12,11 @@ from unwind.cli.doctor import doctor
 from unwind.cli.keys import keys
 from unwind.cli.migrate import migrate
 from unwind.cli.sagas import sagas
-from unwind.cli.terminal import version_of
+from unwind.cli.terminal import Program, version_of
 from unwind.cli.workers import workers
 
 # Plain tracebacks: the pretty ones may show the values of variables, and keys and passwords are among them.
-app = typer.Typer(name="unwind", invoke_without_command=True, pretty_exceptions_enable=False)
+app = typer.Typer(name="unwind", cls=Program, invoke_without_command=True, pretty_exceptions_enable=False)
 app.add_typer(migrate)
 app.add_typer(keys)
 app.add_typer(sagas)

@@ -12,7 +12,7 @@ from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, query_of
 from unwind.cli.lines import Lines
 from unwind.cli.paths import AsJson, Url, path, segment
-from unwind.cli.shown import counts, fields, table, tell
+from unwind.cli.shown import ATTEMPTS, attempts, counts, fields, table, tell
 from unwind.cli.watch import watch
 
 MOST = 10_000
@@ -108,10 +108,11 @@ def history(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) ->
     """Show every attempt and every act, in order."""
 
     def told(body: Any) -> None:
-        table(body["history"], "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
-        if body["acts"]:
+        table(attempts(body["history"]), *ATTEMPTS)
+        if acts := body["acts"]:
             typer.echo()
-            table(body["acts"], "at", "act", "step", "actor", "reason")
+            referred = ["reference"] if any(act.get("reference") for act in acts) else []
+            table([{"reference": None} | act for act in acts], "at", "act", "step", "actor", "reason", *referred)
 
     tell(call("GET", url, path(saga_id, "history")), told, as_json=as_json)
 
@@ -121,7 +122,9 @@ def plan(saga_id: SagaId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> No
     """Show what is left to do, and what a cancel would undo now."""
 
     def told(body: Any) -> None:
-        for title, steps in (("Left to do", body["ahead"]), ("A cancel would undo, in this order", body["undo"])):
+        turned = not body["cancel_possible"] and body["undo"]
+        undone = "Still to be undone, in this order" if turned else "A cancel would undo, in this order"
+        for title, steps in (("Left to do", body["ahead"]), (undone, body["undo"])):
             typer.echo(f"{title}:" if steps else f"{title}: nothing")
             for step in steps:
                 sends = step["command"]["name"] if step["command"] else step["shape"] or "not known here"

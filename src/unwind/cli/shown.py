@@ -24,7 +24,11 @@ def tell(answer: Answer, told: Callable[[Any], None], *, as_json: bool) -> None:
 def fields(body: dict[str, Any]) -> None:
     """Each field on a line; what is not there is left out."""
     for name, value in body.items():
-        if isinstance(value, dict | list):
+        if isinstance(value, bool):
+            typer.echo(clean(f"{name}: {'yes' if value else 'no'}"))
+        elif value in ([], {}):
+            typer.echo(clean(f"{name}: none"))
+        elif isinstance(value, dict | list):
             text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
             for number, line in enumerate(text.splitlines()):
                 typer.echo(clean(line if number else f"{name}: {line}"))
@@ -46,6 +50,14 @@ def drawn(rows: list[dict[str, Any]], *columns: str) -> Table:
     for row in rows:
         shown.add_row(*_cells(row, columns))
     return shown
+
+
+ATTEMPTS = ("step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+
+
+def attempts(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The attempts of a saga; those that a person answered for say so."""
+    return [row | {"status": f"{row['status']} by hand"} if row.get("by_hand") else row for row in history]
 
 
 def counts(body: dict[str, Any], *, err: bool = False) -> None:

@@ -4,6 +4,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import typer
+import typer.core
 
 from unwind.errors import SettingsError, UnwindError
 
@@ -17,6 +21,21 @@ EXTRAS = {
     "opentelemetry": "tracing",
 }
 """Packages that only some settings need → the extra that brings them."""
+
+
+class Program(typer.core.TyperGroup):
+    """The commands of a program: a value that none of them takes is told of in words for people."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(_CHECKER)
+            raise
+
+
+_CHECKER = "Value error, "
+"""What checks values says so before each reason; nobody who types a command knows of it."""
 
 
 @contextmanager

@@ -13,11 +13,24 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text as Styled
 
-from unwind.cli.api import DEFAULT_URL, WAIT, WRONG, Answer, NoAnswerError, ask, clean, client, fail, shown, understood
+from unwind.cli.api import (
+    DEFAULT_URL,
+    SILENT,
+    WAIT,
+    WRONG,
+    Answer,
+    NoAnswerError,
+    ask,
+    clean,
+    client,
+    fail,
+    shown,
+    understood,
+)
 from unwind.cli.completion import saga_ids
 from unwind.cli.filters import Attributes, Definition, StartedFrom, StartedTo, Status, Text, query_of
 from unwind.cli.paths import AsJson, Url, path
-from unwind.cli.shown import drawn
+from unwind.cli.shown import ATTEMPTS, attempts, drawn
 
 COMPENSATED, UNENDED, INTERRUPTED = 4, 5, 130
 """Exit codes beside those of every call: it was undone; it has not ended in time; Ctrl-C."""
@@ -53,9 +66,9 @@ def watch(
 ) -> None:
     """Watch a saga until it has ended; or, without an id, those that are live, the ones that need a person first.
 
-    Where nobody looks on, and with --json, each change is a line of JSON. A server that is away is asked again until it
-    is back. Exits with 0 when the saga is completed, 4 when it is undone, 5 when it has not ended within --timeout,
-    130 on Ctrl-C; with 1 or 2 like all calls.
+    Where nobody looks on, and with --json, each change is a line of JSON. A server that goes away is asked again until
+    it is back. Exits with 0 when the saga is completed, 4 when it is undone, 5 when it has not ended within --timeout,
+    130 on Ctrl-C; with 1, 2 or, where nobody ever answered, 3 like all calls.
     """
     query = query_of(status, definition, started_from, started_to, attribute, text=text)
     if saga_id and query:
@@ -86,6 +99,8 @@ class _Asking:
         self._url = url
         self._until = until
         self._away = False
+        self._met = False
+        """Somebody has answered once, be it with a no."""
 
     def __call__(self, path: str, query: dict[str, Any] | None = None) -> Answer:
         """Raises _TimeIsUpError; what asking again would not change ends the program."""
@@ -94,7 +109,8 @@ class _Asking:
             try:
                 answer = ask(self._http, "GET", self._url, path, query=query)
             except NoAnswerError as error:
-                if error.wait is None:
+                self._met = self._met or error.code != SILENT
+                if error.wait is None or not self._met:
                     fail(error.code, str(error))
                 if not self._away:
                     _say(f"{error}\n  asking again until there is an answer")
@@ -104,7 +120,7 @@ class _Asking:
                 continue
             if self._away:
                 _say(f"{shown(self._url)} answers again")
-            self._away = False
+            self._away, self._met = False, True
             return answer
 
     def wait(self, seconds: float = EVERY) -> None:
@@ -141,8 +157,7 @@ def _tell_saga(answer: Answer, asking: _Asking, saga_id: str, show: Show | None)
     body, history = answer.body, asking(path(saga_id, "history")).body["history"]
     head = f"{body['saga_id']}  {body['definition']}  {body['status']}"
     reason = f"blocked at {body['blocked']['step']}: {body['blocked']['reason']}" if body["blocked"] else ""
-    rows = _briefly(history, "started_at", "completed_at")
-    table = drawn(rows, "step_name", "direction", "attempt", "status", "started_at", "completed_at", "error")
+    table = drawn(_briefly(attempts(history), "started_at", "completed_at"), *ATTEMPTS)
     show(Group(*(Styled(clean(line)) for line in (head, reason) if line), table))
 
 

@@ -72,9 +72,10 @@ def act(draft: Draft, message: m.Cancel | m.Pause | m.Resume | Mend) -> Decision
 def _cancel(draft: Draft, cancel: m.Cancel) -> Decision:
     state = draft.state
     if state.status == "compensating":
-        if state.paused:
-            draft.emit(e.SagaResumed(draft.at, cancel.actor, cancel.reason))
-            advance(draft)
+        if not state.paused:
+            return draft.decision("undoing")
+        draft.emit(e.SagaResumed(draft.at, cancel.actor, cancel.reason))
+        advance(draft)
         return draft.decision()
     if state.pivoted:
         return draft.decision("past_pivot")

@@ -14,7 +14,7 @@ from unwind.core.saga import Saga
 from unwind.core.state import State
 
 Verdict = Literal[
-    "accepted", "ignored", "exists", "ended", "past_pivot", "author_error", "conflict", "unfit", "invalid"
+    "accepted", "ignored", "exists", "ended", "past_pivot", "undoing", "author_error", "conflict", "unfit", "invalid"
 ]
 
 

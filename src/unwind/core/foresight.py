@@ -74,12 +74,13 @@ class Plan(Struct, frozen=True):
 def foresee(saga: Saga[Any] | None, state: State, at: int) -> Plan:
     """The plan of a saga as it stands. `saga` None: not known here. `at` is the store's time. Never raises."""
     refused = cancel_refused(state)
+    undone = not refused or state.status == "compensating"
     if saga is None:
-        ahead, undo, note = _begun(state), () if refused else _targets(state), _UNKNOWN_HERE
+        ahead, undo, note = _begun(state), _targets(state) if undone else (), _UNKNOWN_HERE
     else:
         ahead = _ahead(saga, state)
-        undo, note = ((), "") if refused else _undoing(saga, state, at)
-    past = refused and state.status != "compensated"
+        undo, note = _undoing(saga, state, at) if undone else ((), "")
+    past = not undone and state.status != "compensated"
     return Plan(
         state.saga_id,
         state.shown_status,
@@ -95,9 +96,11 @@ def foresee(saga: Saga[Any] | None, state: State, at: int) -> Plan:
 
 
 def cancel_refused(state: State) -> str:
-    """Why a cancel would be refused now; empty when it would not."""
+    """Why a cancel would do nothing now; empty when it would do something."""
     if not state.live:
         return f"it has ended: it is {state.status}"
+    if state.status == "compensating" and not state.paused:
+        return "it is being undone already"
     if state.status == "running" and state.pivoted:
         pivot = next((run for run in state.runs if run.pivot), None)
         if pivot is not None and pivot.status in AWAITED:

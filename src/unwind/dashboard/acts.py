@@ -82,7 +82,7 @@ def _ask(pages: Pages, whole: Whole, name: str, form: Form, fault: Fault | None)
         told=whole.told,
         may=_briefly(may),
         targets=targets,
-        undo=whole.plan.undo if name == "cancel" else (),
+        undo=whole.plan.undo if name == "cancel" and may.possible else (),
         form=form,
         fault=fault,
         must=_MUST.get(name, ""),
@@ -115,7 +115,7 @@ async def _order(engine: Engine, saga_id: str, name: str, form: Form, actor: str
         raise InputError(f"{needed}: it is kept in the saga's history, and may not be empty", needed)
     match name:
         case "cancel":
-            await engine.cancel(saga_id, actor=actor, reason=reason, expected_version=version)
+            await engine.cancel(saga_id, actor=actor, reason=reason, expected_version=version, anew=True)
         case "pause":
             await engine.pause(saga_id, actor=actor, reason=reason, expected_version=version)
         case "resume":

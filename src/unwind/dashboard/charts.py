@@ -15,6 +15,8 @@ PLOT = 120
 """Height of the field."""
 TOP = 18
 """What stands above it: the topmost label."""
+_NOTHING: tuple[tuple[float, str], ...] = ()
+"""Levels where no figure says how high the field is."""
 _ALL = 100.0
 _ACROSS = 1_000
 """Units across, of what a line is drawn in: it is stretched to the width."""
@@ -81,10 +83,9 @@ def _throughput(course: Course) -> Chart:
     begun = _line("begun", "begun", [count.started for count in counts], top)
     busiest = max(course.stretches, key=lambda each: each.count.ended)
     whole = course.whole
-    told = (
-        f"Within {course.span.text} {whole.started} sagas began, {whole.completed} were completed and "
-        f"{whole.compensated} undone."
-    )
+    begun_ones = "1 saga" if whole.started == 1 else f"{whole.started} sagas"
+    completed = f"{whole.completed} {'was' if whole.completed == 1 else 'were'} completed"
+    told = f"Within {course.span.text} {begun_ones} began, {completed} and {whole.compensated} undone."
     if whole.ended:
         told += f" Most ended from {when(busiest.at)}: {busiest.count.ended} within {course.span.one}."
     return Chart(
@@ -126,16 +127,17 @@ def _durations(course: Course) -> Chart:
     top = top or max(each or 0 for each in most)
     whole = course.whole
     p50, p95 = whole.within(0.5), whole.within(0.95)
-    told = "None ended."
+    told, levels = "None ended: there is nothing to show.", _NOTHING
     if p50 is not None and p95 is not None:
         told = f"Half of those that ended took {duration(p50)} or less (p50), 95 % took {duration(p95)} or less (p95)."
+        levels = ((TOP, _level(top)), (_height(0.5), _level(top // 2)), (_height(0), "0"))
     return Chart(
         "durations",
         "From acceptance to the end",
         told,
         (),
         (_line("p95", "p95", most, top), _line("p50", "p50", half, top)),
-        ((TOP, _level(top)), (_height(0.5), _level(top // 2)), (_height(0), "0")),
+        levels,
         _times(course),
         (("p50", "p50: half of them"), ("p95", "p95: 95 % of them")),
     )

@@ -82,9 +82,15 @@ class Filter(Struct, frozen=True):
         return ((self.attribute, self.value),)
 
 
-def read_filter(request: AnyRequest) -> Filter:
-    """The conditions in an address. Raises InputError for what no condition can be."""
+def read_filter(request: AnyRequest, *beside: str) -> Filter:
+    """The conditions in an address, which may say what is named `beside` them.
+
+    Raises InputError for what no condition can be; also for one that there is not: without it more would be meant.
+    """
     given = request.query_params
+    allowed = Filter.__struct_fields__
+    if unknown := [name for name in given if name not in allowed and name not in beside]:
+        raise InputError(f"{unknown[0]!r:.80}: there is no such condition; there are {', '.join(allowed)}", unknown[0])
     statuses = tuple(dict.fromkeys(each for each in given.getall("status", []) if each))
     texts: Mapping[str, str] = {name: (given.get(name) or "").strip() for name in Filter.__struct_fields__[1:]}
     for name, text in texts.items():

@@ -24,7 +24,7 @@ async def saga_list(
     request: AnyRequest, pages: ThePages, queries: TheQueries, engine: TheEngine, bulk: TheBulk
 ) -> Response[str] | Response[None]:
     """Sagas, newest first. The whole id of one, and no other condition, leads to that saga."""
-    wanted = read_filter(request)
+    wanted = read_filter(request, "count")
     query = wanted.query(engine.searchable)
     page = await queries.find(query, parked=False)
     if wanted == Filter(text=wanted.text) and [saga.saga_id for saga in page.sagas] == [wanted.text]:
@@ -50,7 +50,7 @@ async def saga_list(
 @get("/live/sagas", scope="read")
 async def list_news(request: AnyRequest, live: TheLive, queries: TheQueries, engine: TheEngine) -> Stream:
     """Whether that list shows something else by now."""
-    wanted = read_filter(request)
+    wanted = read_filter(request, "since")
     shared = wanted.address(before=wanted.before)
     return await live.stream(request, _marking(queries, wanted.query(engine.searchable)), shared)
 

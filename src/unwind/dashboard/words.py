@@ -38,6 +38,11 @@ def short_instant(text: str | None) -> str:
     return "\N{EN DASH}" if text is None else text[:19].replace("T", " ")
 
 
+def precise_instant(text: str | None) -> str:
+    """`2026-11-27 14:03:22.073`, in UTC: of what takes milliseconds; what is not there is a dash."""
+    return "\N{EN DASH}" if text is None else text[:23].replace("T", " ")
+
+
 def when(micros: int) -> str:
     """`2026-11-27 14:03`, in UTC, of microseconds since the epoch."""
     return f"{datetime.fromtimestamp(micros // SECOND, UTC):%Y-%m-%d %H:%M}"
@@ -82,6 +87,7 @@ def cut(text: str, most: int = SHOWN) -> str:
 WORDS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "instant": short_instant,
+    "precise": precise_instant,
     "when": when,
     "took": took,
     "share": percent,

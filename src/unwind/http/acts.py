@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
 from unwind.core.messages import NULL
+from unwind.errors import UnchangedError
 from unwind.http.access import actor_of
 from unwind.http.bodies import read_json, read_optional_json
 from unwind.http.openapi import Answer, Docs
@@ -97,13 +98,22 @@ _ACT = _docs(ActRequest)
 async def cancel_saga(saga_id: FromPath[str], request: AnyRequest, engine: TheEngine) -> Acted:
     """Undo a saga.
 
-    Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat.
+    Refused with 409 once the saga has ended or its point of no return was begun. Harmless to repeat: of one that is
+    being undone already the answer tells its status, and that nothing changed.
     """
     given = await given_reason(request)
-    await engine.cancel(
-        known(saga_id), actor=actor_of(request), reason=given.reason, expected_version=given.expected_version
-    )
-    return Acted(saga_id, "compensating", "Saga cancellation started: what was done is being undone")
+    try:
+        state = await engine.cancel(
+            known(saga_id),
+            actor=actor_of(request),
+            reason=given.reason,
+            expected_version=given.expected_version,
+            anew=True,
+        )
+    except UnchangedError as unchanged:
+        return Acted(saga_id, unchanged.status, "The saga is being undone already: nothing changed")
+    status = "blocked" if state.shown_status == "blocked" else "compensating"
+    return Acted(saga_id, status, "Saga cancellation started: what was done is being undone")
 
 
 @post("/sagas/{saga_id:str}/resume", status_code=202, docs=_ACT, scope="operate")

@@ -4,14 +4,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.enums import ScopeType
+from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import Message, Receive, Scope, Send
 from uuid_utils import uuid7
 
+from unwind.errors import NotFoundError
 from unwind.http.access import Guard, guarded_by, identified_by, scopes_in
 from unwind.http.acts import act_routes
 from unwind.http.bodies import BODY_LIMIT
@@ -41,6 +43,8 @@ from unwind.runtime.telemetry import Telemetry
 from unwind.runtime.tracing import Tracing
 
 PREFIX = "/api/v1"
+Fails = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+"""Makes an answer of an error."""
 
 _SECURITY = (
     (
@@ -125,7 +129,8 @@ def create_app(
     for those either.
     `keys` tell who calls: without them, or as long as there are none, only callers on this machine are served. Each
     route says with `scope="read"` (or `start`, `operate`, `admin`, `open`) who may call it; else DefinitionError.
-    `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for.
+    `pages` are for people, beside the API and not part of it: they may ask for what routes may ask for. A path where
+    nothing is they answer to a browser.
     `tracing` tells of calls; without it nothing is told.
     """
     given = {
@@ -151,7 +156,8 @@ def create_app(
     identify = identified_by(keys)
     limits = [limited_by(limiter, identify)] if limiter else []
     api = Router(PREFIX, route_handlers=in_api, guards=[only_documented_parameters], middleware=limits)
-    return _guarded([api, *health_routes, *documentation, *pages], given, [guarded_by(identify)], tracing)
+    served: list[Router | HTTPRouteHandler] = [api, *health_routes, *documentation, *pages]
+    return _guarded(served, given, [guarded_by(identify)], tracing, _failing(pages))
 
 
 def create_watch_app(checks: Checks, telemetry: Telemetry) -> Guarded:
@@ -167,12 +173,13 @@ def _guarded(
     given: Mapping[str, Any],
     guards: Sequence[Guard] = (),
     tracing: Tracing | None = None,
+    fails: Fails = answer,
 ) -> Guarded:
     app = Litestar(
         routes,
         guards=list(guards),
         dependencies={name: Provide(_always(value), sync_to_thread=False) for name, value in given.items()},
-        exception_handlers={Exception: answer},
+        exception_handlers={Exception: fails},
         request_max_body_size=BODY_LIMIT,
         openapi_config=None,
         logging_config=None,
@@ -180,6 +187,19 @@ def _guarded(
     # All of them, also those that no documentation is made of: a route that does not say who may call it is not served.
     deque(scopes_in(app), maxlen=0)
     return Guarded(app, tracing)
+
+
+def _failing(pages: Sequence[Router]) -> Fails:
+    """How errors are answered: a browser at a path where nothing is, beside the API, as the pages answer it."""
+    shown = next((router.exception_handlers[Exception] for router in pages if router.exception_handlers), None)
+
+    def fails(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        lost = isinstance(error, NotFoundException) and not request.scope["path"].startswith(f"{PREFIX}/")
+        if shown is not None and lost and "text/html" in request.headers.get("accept", ""):
+            return shown(request, NotFoundError("nothing is served at this address"))
+        return answer(request, error)
+
+    return fails
 
 
 def _always(value: object) -> Callable[[], object]:

@@ -1,14 +1,16 @@
 """JSON bodies: read within the limit, decoded strictly, and whatever is wrong told by the field where it stands."""
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
+from msgspec import inspect
 from msgspec.json import Decoder
 
-from unwind.http.problems import MALFORMED, MEDIA, FieldError, RequestError, invalid
+from unwind.http.problems import MALFORMED, MEDIA, WHOLE, FieldError, RequestError, invalid
 
 T = TypeVar("T")
 
@@ -17,6 +19,8 @@ BODY_LIMIT = 256 * 1024
 
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?$", re.DOTALL)
 _NAMED = re.compile(r"(?:unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_NO_CHOICE = "Invalid enum value"
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
 _BYTE = re.compile(r"\(byte (\d+)\)$")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{},:]|[^\s\[\]{},:"]+')
 _SHOWN = 200
@@ -61,7 +65,7 @@ def decode(data: bytes, decoder: Decoder[T]) -> T:
     except RecursionError as error:
         raise RequestError(MALFORMED, "the JSON is nested too deeply") from error
     except msgspec.ValidationError as error:
-        raise _mismatch(str(error)) from error
+        raise _mismatch(str(error), decoder.type) from error
     except msgspec.DecodeError as error:
         reason = str(error)
         place = _BYTE.search(reason)
@@ -72,12 +76,31 @@ def _malformed(data: bytes, offset: int, reason: str) -> RequestError:
     return RequestError(MALFORMED, f"the body is not JSON: {reason}", FieldError(locate(data, offset), reason))
 
 
-def _mismatch(message: str) -> RequestError:
+def _mismatch(message: str, wanted: Any) -> RequestError:
     place = _PLACE.fullmatch(message)
     what, path = (place["what"], place["path"] or "") if place else (message, "")
+    reason = what.replace("`", "")[:_SHOWN]
     if named := _NAMED.search(what):
         path = f"{path}.{named['name']}" if path else named["name"]
-    return invalid(FieldError(path[:_SHOWN], what.replace("`", "")[:_SHOWN]))
+    elif what.startswith(_NO_CHOICE):
+        reason += "".join(f"; there are {each}" for each in _choices(inspect.type_info(wanted), _STEP.findall(path)))
+    return invalid(FieldError(path[:_SHOWN] or WHOLE, reason))
+
+
+def _choices(wanted: inspect.Type, path: Sequence[str]) -> Iterator[str]:
+    """What may stand at a path of such a document, where that is one of several texts."""
+    match wanted:
+        case inspect.UnionType():
+            for each in wanted.types:
+                yield from _choices(each, path)
+        case inspect.LiteralType() if not path:
+            yield ", ".join(str(value) for value in wanted.values)
+        case inspect.StructType() if path:
+            for field in wanted.fields:
+                if field.encode_name == path[0]:
+                    yield from _choices(field.type, path[1:])
+        case inspect.VarTupleType() | inspect.ListType() if path:
+            yield from _choices(wanted.item_type, path[1:])
 
 
 def locate(data: bytes, offset: int) -> str:

@@ -27,6 +27,12 @@ _RETRY_AFTER = 2
 """Seconds after which to repeat a call that store or bus could not answer."""
 
 
+_LOOKS = {"GET", "HEAD"}
+"""Methods of calls that store nothing anyway."""
+WHOLE = "$"
+"""The JSON path of a whole body."""
+
+
 class FieldError(Struct, frozen=True):
     """One thing that is wrong with a request; `field` is a JSON path, a header or a parameter."""
 
@@ -94,8 +100,8 @@ class RequestError(InputError):
 
 def invalid(*errors: FieldError) -> RequestError:
     """The error for a readable request with values that are not allowed."""
-    named = ", ".join(error.field for error in errors[:3])
-    return RequestError(INVALID, f"not acceptable: {named}; nothing was stored", *errors)
+    named = ", ".join("the body" if error.field == WHOLE else error.field for error in errors[:3])
+    return RequestError(INVALID, f"not acceptable: {named}", *errors)
 
 
 def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -107,6 +113,8 @@ def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]
         case RequestError():
             kind, errors = error.kind, error.errors
             headers.update(error.headers)
+            if kind is INVALID and request.method not in _LOOKS:
+                detail += "; nothing was stored"
         case InputError():
             kind = INVALID
             errors = (FieldError(error.field, detail),) if error.field else ()

@@ -25,7 +25,7 @@ class May(Struct, frozen=True):
 def _cancel(told: Situation) -> str:
     state = told.state
     if state.status == "compensating":
-        return "The pause ends and the undoing goes on." if state.paused else "Nothing changes: it is being undone."
+        return "The pause ends and the undoing goes on."
     steps = [run.step for run in reversed(state.runs) if must_undo(run)]
     return (
         f"Undoes, in this order: {', '.join(steps)}; then it is compensated." if steps else "Ends it: nothing is done."

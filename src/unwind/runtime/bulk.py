@@ -7,6 +7,7 @@ how far it came, and what it has done stands in the sagas' histories.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -142,7 +143,7 @@ class Bulk:
         self._new_id = new_id
         self._runs: dict[str, _Run] = {}
         self._acts: Mapping[Action, Callable[..., Awaitable[State]]] = {
-            "cancel": engine.cancel,
+            "cancel": partial(engine.cancel, anew=True),
             "resume": engine.resume,
             "retry": engine.retry,
         }

@@ -22,6 +22,7 @@ from unwind.errors import (
     OverloadedError,
     StateError,
     UnavailableError,
+    UnchangedError,
 )
 from unwind.ports import Bus, Clock, Query, Registered, Store
 from unwind.runtime.circuits import CircuitView
@@ -230,14 +231,26 @@ class Engine:
             raise NotFoundError(f"there is no saga {saga_id}")
         return state
 
-    async def cancel(self, saga_id: str, *, actor: str, reason: str = "", expected_version: int | None = None) -> State:
-        """Undo everything. Repeating it is harmless.
+    async def cancel(
+        self,
+        saga_id: str,
+        *,
+        actor: str,
+        reason: str = "",
+        expected_version: int | None = None,
+        anew: bool = False,
+    ) -> State:
+        """Undo everything. Repeating it is harmless; only `anew` insists that it was not being undone already.
 
         An `expected_version` makes this act, like each of those below, count only while that is the saga's version.
 
-        Raises NotFoundError, StateError (ended, past the pivot, or another version).
+        Raises NotFoundError, StateError (ended, past the pivot, or another version), UnchangedError (if `anew`).
         """
-        return await self._control(saga_id, Cancel(actor, reason, expected_version))
+        decision = await self._act(saga_id, Cancel(actor, reason, expected_version))
+        if anew and decision.verdict == "undoing":
+            state = decision.state
+            raise UnchangedError(f"saga {saga_id} is being undone already; nothing changed", state.shown_status)
+        return decision.state
 
     async def pause(self, saga_id: str, *, actor: str, reason: str = "", expected_version: int | None = None) -> State:
         """Begin nothing new until resumed. Raises NotFoundError, StateError (ended, or another version)."""
@@ -319,12 +332,15 @@ class Engine:
         return self.loop.circuits()
 
     async def _control(self, saga_id: str, message: Input, field: str = "") -> State:
+        return (await self._act(saga_id, message, field)).state
+
+    async def _act(self, saga_id: str, message: Input, field: str = "") -> Decision:
         # By its row: other streams live in the same log, and are no sagas.
         if not await self._store.find(Query((saga_id,), limit=1)):
             raise NotFoundError(f"there is no saga {saga_id}")
         decision = await self._ask(saga_id, message)
         _check_act(saga_id, decision, field)
-        return decision.state
+        return decision
 
     async def _ask(self, saga_id: str, message: Input) -> Decision:
         if self._stopping:

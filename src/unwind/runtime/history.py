@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, assert_never
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from unwind.core.events import (
@@ -78,6 +78,8 @@ class HistoryEntry(Struct, frozen=True):
     """The participant said no: a business answer, not a failure."""
     retry_at: str | None = None
     """When the next attempt follows."""
+    by_hand: bool | UnsetType = UNSET
+    """True: a person said that it was done, or undone, by hand; else left out."""
 
 
 class ActEntry(Struct, frozen=True, omit_defaults=True):
@@ -109,6 +111,7 @@ class _Story:
     def __init__(self) -> None:
         self.entries: list[HistoryEntry] = []
         self.acts: list[ActEntry] = []
+        self.by_hand: set[tuple[str, Direction]] = set()
 
     def begin(self, step: str, direction: Direction, attempt: Attempt) -> None:
         status: EntryStatus = "running" if direction == "do" else "compensating"
@@ -135,6 +138,7 @@ class _Story:
             error=error,
             refused=refused,
             retry_at=instant_or_none(retry_at),
+            by_hand=True if (step, direction) in self.by_hand else UNSET,
         )
 
     def note(self, step: str, direction: Direction, error: str) -> None:
@@ -275,6 +279,7 @@ def _tell_act(
         case RetryOrdered():
             story.retry(event)
         case ResolvedByHand():
+            story.by_hand.add((event.step, event.direction))
             entry = ActEntry(
                 instant(event.at), "resolved", event.step, event.actor, event.evidence, event.reference or None
             )
