@@ -188,8 +188,8 @@ def test_resume_of_a_blocked_saga_in_a_backoff_begins_the_next_attempt() -> None
 
 
 def test_cancelling_what_is_being_undone_changes_nothing_and_is_no_error() -> None:
-    compensating().when(cancel()).nothing_happened().then(verdict="accepted", status="compensating")
-    blocked_by_refusal().when(cancel()).nothing_happened().then(verdict="accepted", status="blocked")
+    compensating().when(cancel()).nothing_happened().then(verdict="undoing", status="compensating")
+    blocked_by_refusal().when(cancel()).nothing_happened().then(verdict="undoing", status="blocked")
 
 
 def test_a_cancelled_saga_says_who_wanted_it() -> None:
