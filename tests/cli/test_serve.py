@@ -162,11 +162,11 @@ def test_places_that_cannot_be_used_are_told_in_one_line(tmp_path: Path) -> None
         ({"UNWIND_DATA_DIR": f"{tmp_path}/file"}, f"UNWIND_DATA_DIR: {tmp_path}/file cannot be used as a directory"),
         (
             {"DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "UNWIND_DATA_DIR": f"{tmp_path}/file"},
-            f"UNWIND_DATA_DIR: {tmp_path}/file cannot be used as a directory",
+            f"UNWIND_DATA_DIR: participant inventory: {tmp_path}/file cannot be used as a directory",
         ),
         (
             {"UNWIND_DATA_DIR": f"{tmp_path}/d", "PAYMENT_DATABASE_URL": f"sqlite:///{tmp_path}/file"},
-            f"PAYMENT_DATABASE_URL: {tmp_path}/file cannot be used as a database",
+            f"PAYMENT_DATABASE_URL: participant payment: {tmp_path}/file cannot be used as a database",
         ),
     ):
         check_refusal(run("serve", SERVER_PORT="0", **settings), told)

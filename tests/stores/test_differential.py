@@ -15,7 +15,9 @@ from unwind.testing.differential import EFFECTS, Walk
 from unwind.testing.store_examples import StoreClock
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.integration) for seed in range(4, 8))]
+)
 async def test_sqlite_answers_as_the_oracle(seed: int, tmp_path: Path) -> None:
     clock = StoreClock()
     in_file = seed % 2 == 0
