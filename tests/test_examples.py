@@ -18,6 +18,7 @@ def test_there_are_examples() -> None:
     assert {path.name for path in EXAMPLES} >= {"approval", "conditional", "own_service", "parallel", "pivot", "trip"}
 
 
+@pytest.mark.integration  # the examples themselves, as processes
 @pytest.mark.parametrize("folder", PRINTS, ids=lambda path: path.name)
 def test_an_example_prints_what_its_readme_shows(folder: Path) -> None:
     readme = (folder / "README.md").read_text()

@@ -38,6 +38,7 @@ REFUSING = {
 }
 
 
+@pytest.mark.integration  # long
 @pytest.mark.parametrize(("mode", "count"), [(GenerationMode.POSITIVE, 29), (GenerationMode.NEGATIVE, len(REFUSING))])
 def test_every_operation_answers_as_documented(tmp_path: Path, mode: GenerationMode, count: int) -> None:
     with serving(tmp_path) as server:

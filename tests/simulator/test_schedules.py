@@ -39,6 +39,7 @@ def test_a_seed_is_the_same_schedule_every_time() -> None:
         assert story(seed) == story(seed)
 
 
+@pytest.mark.integration  # long
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulator_sees_a_planted_bug(name: str) -> None:
     assert hunt(name, first=FOUND_AT.get(name, 0)) is not None
