@@ -14,8 +14,10 @@ def writing(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]
     """Executes a group of jobs in one transaction; where data stands in the way, each in its own."""
 
     def execute(jobs: list[Job]) -> list[Outcome]:
-        works = [job.first for job in jobs]
-        outcomes = _statement(database, works) if len(jobs) == 1 and jobs[0].one else _transaction(database, works)
+        if len(jobs) == 1 and jobs[0].one:
+            outcome = _by_itself(database, jobs[0].first)
+            return [_alone(database, jobs[0]) if isinstance(outcome, RejectedError) else outcome]
+        outcomes = _transaction(database, [job.first for job in jobs])
         if not isinstance(outcomes, RejectedError):
             return outcomes if isinstance(outcomes, list) else [outcomes] * len(jobs)
         return [_alone(database, job) for job in jobs]
@@ -27,7 +29,7 @@ def reading(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]
     """Executes each job by itself."""
 
     def execute(jobs: list[Job]) -> list[Outcome]:
-        return [_read(database, job.first) for job in jobs]
+        return [_by_itself(database, job.first) for job in jobs]
 
     return execute
 
@@ -35,14 +37,6 @@ def reading(database: sqlite3.Connection) -> Callable[[list[Job]], list[Outcome]
 def refusing(jobs: list[Job]) -> list[Outcome]:
     """Executes nothing: what is opened to read is not written."""
     return [UnavailableError("the database was opened to be read only; nothing is stored") for _ in jobs]
-
-
-def _statement(database: sqlite3.Connection, works: list[Work[object]]) -> list[object] | UnwindError:
-    """Outside of a transaction each statement is one: what it leaves on failing is nothing."""
-    try:
-        return [work(database) for work in works]
-    except FAILURES as error:
-        return _translated(error)
 
 
 def _alone(database: sqlite3.Connection, job: Job) -> Outcome:
@@ -63,7 +57,8 @@ def _transaction(database: sqlite3.Connection, works: list[Work[object]]) -> lis
     return results
 
 
-def _read(database: sqlite3.Connection, work: Work[object]) -> Outcome:
+def _by_itself(database: sqlite3.Connection, work: Work[object]) -> Outcome:
+    """Outside of a transaction each statement is one: what it leaves on failing is nothing."""
     try:
         return work(database)
     except FAILURES as error:
